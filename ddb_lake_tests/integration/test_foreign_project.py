@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 
+from ddb_lake.engine.native.compiler import compiler
 from ddb_lake_tests.support.readme_lake import DAGSTER_PROJECT, folder_with_landed_files
 
 ROOT = Path(__file__).parents[2]
@@ -92,12 +93,15 @@ def uv(*arguments: object) -> None:
     subprocess.run([program, *map(str, arguments)], cwd=ROOT, check=True, capture_output=True, text=True)
 
 
+KERNEL = "ddb_lake/engine/native/record_kernel.so"
+WITHOUT_ISOLATION = ["--no-build-isolation"] if importlib.util.find_spec("hatchling") else []
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sdist, and the wheel that was built from it."""
     folder = tmp_path_factory.mktemp("dist")
-    here = ["--no-build-isolation"] if importlib.util.find_spec("hatchling") else []
-    uv("build", "--quiet", *here, "--out-dir", folder, ROOT)
+    uv("build", "--quiet", *WITHOUT_ISOLATION, "--out-dir", folder, ROOT)
     return folder
 
 
@@ -128,11 +132,34 @@ def test_wheel_has_what_the_library_reads_and_nothing_else_of_ours(built: Path) 
     assert SEMANTIC.fullmatch(said["Version"]) and said["Version"] == PYPROJECT["version"]
 
 
+@pytest.mark.skipif(compiler() is None, reason="no C compiler")
+def test_wheel_has_the_record_kernel_and_names_its_platform(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    assert wheel.name.endswith(f"-py3-none-{platform}.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert KERNEL in archive.namelist()
+
+
+@pytest.mark.parametrize("variables", [{"DDB_LAKE_NATIVE": "off"}, {"CC": "false"}])
+def test_wheel_without_the_record_kernel_is_for_every_platform(
+    variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    uv("build", "--quiet", "--wheel", *WITHOUT_ISOLATION, "--out-dir", tmp_path, ROOT)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name.endswith("-py3-none-any.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert KERNEL not in archive.namelist()
+
+
 def test_sdist_has_the_tests_and_the_documentation(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     listed = subprocess.run(["tar", "tzf", sdist], check=True, capture_output=True, text=True).stdout
     names = {name.partition("/")[2] for name in listed.splitlines()}
     assert {"LICENSE", "README.md", "Makefile", "ddb_lake/docs/mkdocs.yml", "ddb_lake_tests/conftest.py"} <= names
+    assert {".ci/build_kernel.py", "ddb_lake/engine/native/record_kernel.c"} <= names
     assert [name for name in names if "__pycache__" in name or name.startswith(".demo")] == []
 
 

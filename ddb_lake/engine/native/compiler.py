@@ -18,7 +18,7 @@ from typing import Final
 
 SOURCE: Final = Path(__file__).with_name("record_kernel.c")
 
-FLAGS: Final = ("-std=c99", "-O3", "-fPIC", "-shared", "-fvisibility=hidden")
+FLAGS: Final = ("-std=c99", "-O3", "-g0", "-fPIC", "-shared", "-fvisibility=hidden")
 
 _ZIG: Final = (sys.executable, "-m", "ziglang", "cc")
 _PLATFORM: Final = re.compile(r"(manylinux|macosx)_(\d+)_(\d+)_(x86_64|aarch64|arm64)").fullmatch
