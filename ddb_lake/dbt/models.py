@@ -1,6 +1,6 @@
 """The text of a table's dbt models, from the lake's schema of the table. Does not import dbt.
 
-For the table `orders`: the sources, `stg_orders` and `stg_orders_changes` (views), `orders_history` and
+For the table `orders`: the sources, `stg_orders` and `stg_orders_changes` (views), a staging view for each entity, `orders_history` and
 `orders_daily_changes` (incremental), and the macro `orders_columns`, which lists the items' columns. The SQL comes from
 `templates/`; they are Jinja templates with other delimiters (`<< >>`, `<% %>`), because a dbt model is a Jinja template itself.
 The properties (YAML) document each column, declare its type as a contract, and have tests for the key.
@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -111,12 +111,14 @@ class TableModels:
         schema: the lake's schema of its items.
         clock_skew_s: the clock skew allowance (`snapshot_margin`), in seconds.
         keep_expired: whether the lake keeps items that Time to Live deleted.
+        entities: the tables of its entities, as tables of their own, by the entities' names. Only staging models are made of them.
     """
 
     table: str
     schema: TableSchema
     clock_skew_s: int = 300
     keep_expired: bool = False
+    entities: Mapping[str, TableModels] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -148,6 +150,24 @@ class TableModels:
             f"models/history/{name}/{name}_history.sql": self._sql("history"),
             f"models/history/{name}/{name}_daily_changes.sql": self._sql("daily_changes"),
             f"models/history/{name}/_{name}_history.yml": self._history_properties(),
+            **{
+                path: text
+                for entity, models in self.entities.items()
+                for path, text in models._entity_files(self.table, entity).items()
+            },
+        }
+
+    def _entity_files(self, table: str, entity: str) -> dict[str, str]:
+        """The staging model of these rows as those of an entity of `table`, in the folder of that table's models."""
+        folder, of_table = f"models/staging/{glue_name(table)}", _without_jinja(table)
+        described = f"The living items of the entity `{entity}` of the DynamoDB table `{of_table}`, one row each, in typed columns."
+        document = {
+            "sources": [self._source([self._current_source(described, _asset(table, "current", entity))])],
+            "models": [self._staging_model(described)],
+        }
+        return {
+            f"{folder}/stg_{self.name}.sql": self._sql("staging", self._current_columns()),
+            f"{folder}/_stg_{self.name}.yml": _document(document),
         }
 
     # --- SQL
@@ -182,27 +202,17 @@ class TableModels:
 
     def _staging_properties(self) -> str:
         shown = _without_jinja(self.table)
-        own = [_property(c) for c in self.columns]
-        kept = [_column(name, _SCALARS[kind], doc) for name, (kind, doc) in CURRENT_METADATA.items()]
         change = [
             _column(_change_name(name), _SCALARS[CHANGES_COLUMNS[name][0]], CHANGES_COLUMNS[name][1])
             for name in _CHANGE_COLUMNS
         ]
         _test(change, "_record_id", "unique", "not_null")
-        for key in self.keys:
-            _test(own, key.name, "not_null")
         after = [_property(c, "After the change; null when removed. ") for c in self.columns[len(self.keys) :]]
         keys = [_property(c) for c in self.keys]
         for key in self.keys:
             _test(keys, key.name, "not_null")
         models = [
-            {
-                "name": f"stg_{self.name}",
-                "description": f"The living items of the DynamoDB table `{shown}`, one row each, in typed columns.",
-                "config": _CONTRACT,
-                "data_tests": [_unique(self.keys)],
-                "columns": own + kept,
-            },
+            self._staging_model(f"The living items of the DynamoDB table `{shown}`, one row each, in typed columns."),
             {
                 "name": f"stg_{self.name}_changes",
                 "description": f"Every distinct change record of `{shown}` once, with the item after the change in columns.",
@@ -212,30 +222,45 @@ class TableModels:
         ]
         return _document({"sources": [self._sources()], "models": models})
 
+    def _staging_model(self, description: str) -> dict[str, Any]:
+        own = [_property(c) for c in self.columns]
+        for key in self.keys:
+            _test(own, key.name, "not_null")
+        kept = [_column(name, _SCALARS[kind], doc) for name, (kind, doc) in CURRENT_METADATA.items()]
+        return {
+            "name": f"stg_{self.name}",
+            "description": description,
+            "config": _CONTRACT,
+            "data_tests": [_unique(self.keys)],
+            "columns": own + kept,
+        }
+
     def _sources(self) -> dict[str, Any]:
         shown = _without_jinja(self.table)
+        changes = {
+            "name": f"{self.name}_changes",
+            "description": f"The changelog of `{shown}`: every distinct change record once.",
+            "config": {"meta": _asset(self.table, "changes")},
+            "columns": [_column(name, None, doc) for name, (_, doc) in CHANGES_COLUMNS.items()],
+        }
+        return self._source(
+            [self._current_source(f"The living items of `{shown}`.", _asset(self.table, "current")), changes]
+        )
+
+    def _current_source(self, description: str, meta: dict[str, Any]) -> dict[str, Any]:
         current = [_column(c.name, None, column_doc(c)) for c in self.schema.columns]
         metadata = CURRENT_METADATA | (EXPIRED_AT if self.keep_expired else {})
         current += [_column(name, None, doc) for name, (_, doc) in metadata.items()]
+        return {"name": self.name, "description": description, "config": {"meta": meta}, "columns": current}
+
+    @staticmethod
+    def _source(tables: list[dict[str, Any]]) -> dict[str, Any]:
         return {
             "name": SOURCE,
             "description": "The lake's Iceberg tables, as ddb_lake keeps them.",
             "database": "{{ 'lake' if target.type == 'duckdb' else target.database }}",
             "schema": "{{ var('lake_namespace', 'ddb_lake') }}",
-            "tables": [
-                {
-                    "name": self.name,
-                    "description": f"The living items of `{shown}`.",
-                    "config": {"meta": _asset(self.table, "current")},
-                    "columns": current,
-                },
-                {
-                    "name": f"{self.name}_changes",
-                    "description": f"The changelog of `{shown}`: every distinct change record once.",
-                    "config": {"meta": _asset(self.table, "changes")},
-                    "columns": [_column(name, None, doc) for name, (_, doc) in CHANGES_COLUMNS.items()],
-                },
-            ],
+            "tables": tables,
         }
 
     def _history_properties(self) -> str:
@@ -276,9 +301,11 @@ class TableModels:
 _CONTRACT = {"contract": {"enforced": True}}
 
 
-def _asset(table: str, stage: str) -> dict[str, Any]:
-    """The Dagster asset of a source, as `meta` for our component and for dagster-dbt."""
-    return {"ddb_lake": {"table": table, "stage": stage}, "dagster": {"asset_key": [stage, table]}}
+def _asset(table: str, stage: str, entity: str = "") -> dict[str, Any]:
+    """The Dagster asset of a source, as `meta` for our component and for dagster-dbt. `entity`: empty for the whole table."""
+    of_entity = {"entity": entity} if entity else {}
+    key = [stage, table, entity] if entity else [stage, table]
+    return {"ddb_lake": {"table": table, "stage": stage, **of_entity}, "dagster": {"asset_key": key}}
 
 
 def data_type(column_type: str) -> str:

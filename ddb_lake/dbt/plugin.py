@@ -19,7 +19,7 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 
 from ddb_lake.aws.session import s3_access
 from ddb_lake.config import DEFAULT_FILES, LakeSettings, find_file, load_settings
-from ddb_lake.core.layout.table_names import CHANGES, ICEBERG_SUFFIXES, glue_name
+from ddb_lake.core.layout.table_names import CHANGES, glue_name
 from ddb_lake.core.schema.table_schema import to_json_column
 from ddb_lake.core.values.identity import canonical_json
 from ddb_lake.engine.session import S3Access, use_s3
@@ -83,7 +83,7 @@ def _relations(lake: Lake) -> dict[str, str]:
     """The lake's tables as relations; a table without change records has an empty changelog."""
     found = {name: shown(scan.sql()) for name, scan in table_scans(lake)}
     nothing = TableScan(fixed_schema(CHANGES_COLUMNS)).sql()
-    return {name + CHANGES: nothing for name in found if not name.endswith(ICEBERG_SUFFIXES[1:])} | found
+    return {table.name + CHANGES: nothing for table in lake.settings.tables if table.name in found} | found
 
 
 def canonical_image(image: str | None) -> str | None:

@@ -8,8 +8,10 @@ from importlib.abc import Traversable
 from pathlib import Path
 
 from ddb_lake.config import TableSettings
+from ddb_lake.core.layout.table_names import entity_table
 from ddb_lake.dbt.models import MARK, TableModels
 from ddb_lake.errors import UsageError
+from ddb_lake.lake.entity_state import EntityState
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.open_lake import Lake
 
@@ -24,7 +26,19 @@ def table_models(lake: Lake, name: str) -> TableModels:
         )
     schema = CurrentState.of(table).schema
     keep_expired = any(field.name == "_expired_at" for field in table.schema().fields)
-    return TableModels(name, schema, settings.clock_skew_us // 1_000_000, keep_expired)
+    entities = {}
+    for entity in settings.entity_names:
+        full_name = entity_table(name, entity)
+        rows = lake.readable(full_name)
+        state = EntityState.of(rows) if rows is not None else None
+        if state is None:
+            raise UsageError(
+                "the table of this entity was not written yet, so its columns are not known",
+                table=full_name,
+                hint=f"`ddb-lake sync {name}` writes it",
+            )
+        entities[entity] = TableModels(full_name, state.schema, keep_expired=keep_expired)
+    return TableModels(name, schema, settings.clock_skew_us // 1_000_000, keep_expired, entities)
 
 
 def write_models(folder: Path, models: TableModels, force: bool = False) -> list[Path]:

@@ -157,6 +157,8 @@ class LakeTranslator(DagsterDbtTranslator):  # type: ignore[misc]  # dagster-dbt
         said = _meta(dbt_resource_props)
         ours = said.get("ddb_lake", {})
         assets = self._tables.get(ours.get("table", ""))
+        if assets is not None and ours.get("entity") in assets.entities:
+            return assets.entities[ours["entity"]].key
         if assets is not None:
             return assets.key("changes" if ours["stage"] == "changes" and "changes" in assets.specs else "current")
         if dbt_resource_props["resource_type"] == "model" and "asset_key" not in said.get("dagster", {}):
