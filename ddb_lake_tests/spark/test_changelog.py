@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,22 @@ def test_rows_in_buckets_are_those_that_one_task_chooses(
     assert (at_once[1].staged, at_once[1].new) == (len(counted), len(expected))
 
 
+def test_task_refuses_records_of_erased_keys(tmp_path: Path) -> None:
+    """The task that writes rows removes those of erased keys, also if another task has found the repeated ones."""
+    access = TableAccess(PyArrowFileIO(), str(tmp_path), True, "200MB", 200_000_000)
+    rows = [(one, 0, one) for one in range(4)]
+    file = StagedFile(0, _staged(tmp_path / "staged.parquet", rows), ((0, 0),))
+    erased = ErasedKeys(("id",), "salt")
+    erased = replace(erased, until_us={erased.digest("S1:1"): None, erased.digest("S1:2"): 1999})
+    scratch = ScratchFolder(access.io, str(tmp_path / "scratch"))
+    found = find_repeated(FindRepeated(access, scratch, RECORD_IDENTITY, (Ids(RECORD_IDENTITY, file),)))
+    for repeated in (None, ScratchRows(scratch, names_of([found]))):
+        write = ChangesWrite(1, erased)
+        paths, figures = write_new(WriteNew(access, SCHEMA, RECORD_IDENTITY, (file,), repeated, None, write))
+        assert [one for one, _, _ in _written(paths)] == [0, 2, 3]  # the record of key 2 is of a later time
+        assert (figures.staged, figures.new, figures.refused) == (4, 3, 1)
+
+
 def _staged(path: Path, rows: list[tuple[int, int, int]]) -> str:
     columns: dict[str, Any] = {name: [None] * len(rows) for name in CHANGES_COLUMNS if name != "arrival_hour"}
     columns |= {
@@ -110,6 +127,7 @@ def _staged(path: Path, rows: list[tuple[int, int, int]]) -> str:
         "asserted_at": pa.nulls(len(rows), pa.timestamp("us")),
         "sequence_number": pa.nulls(len(rows), pa.string()),
         "stream": pa.nulls(len(rows), pa.string()),
+        "_key": [f"S1:{one}" for one, _, _ in rows],
         "_object": pa.array([number for _, number, _ in rows], pa.int64()),
         "offset": pa.array([offset for _, _, offset in rows], pa.int64()),
     }

@@ -16,8 +16,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from ddb_lake.core.values.json_text import loads
 from ddb_lake.core.values.primary_key import key_text
 from ddb_lake.errors import UndecodableError
@@ -60,11 +58,6 @@ class ErasedKeys:
     def names(self, text: str) -> bool:
         """Whether the key of this text was erased."""
         return self.digest(text) in self.until_us
-
-    def refuses(self, text: str, time_us: int) -> bool:
-        """Whether a state of a key at a time is refused."""
-        until_us = self.until_us.get(self.digest(text), -1)
-        return until_us is None or time_us <= until_us
 
     def named_in(self, raw: bytes) -> bool:
         """Whether some bytes name an erased key (`keys_in`)."""
@@ -170,8 +163,3 @@ def scalar_texts(values: Iterable[Any]) -> set[str]:
         elif isinstance(value, str):
             found.add(value)
     return found
-
-
-def items_of(texts: Iterable[str | bytes]) -> Iterator[Any]:
-    """Items as they are in the changelog, decoded."""
-    return (orjson.loads(text) for text in texts)
