@@ -129,9 +129,9 @@ class TableModels:
     def columns(self) -> list[Column]:
         """The attributes' columns with their names in the models: the lake's name, with a suffix if it is in `own_names()`."""
         reserved = own_names()
-        free = {c.path: c.name for c in self.schema.columns if c.name.lower() not in reserved}
-        names = column_names([c.path for c in self.schema.columns], free, reserved)
-        return [replace(c, name=names[c.path]) for c in self.schema.columns]
+        free = {c.identity: c.name for c in self.schema.columns if c.name.lower() not in reserved}
+        names = column_names([c.identity for c in self.schema.columns], free, reserved)
+        return [replace(c, name=names[c.identity]) for c in self.schema.columns]
 
     @property
     def keys(self) -> list[Column]:

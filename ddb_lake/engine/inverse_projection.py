@@ -17,7 +17,7 @@ from ddb_lake.engine.sql import carried, literal
 
 @dataclass(slots=True)
 class _Members:
-    leaves: dict[str, Column] = field(default_factory=dict)
+    leaves: dict[str, list[Column]] = field(default_factory=dict)
     maps: dict[str, _Members] = field(default_factory=dict)
 
 
@@ -32,7 +32,7 @@ def _tree(schema: TableSchema) -> _Members:
         node = root
         for name in column.path[:-1]:
             node = node.maps.setdefault(name, _Members())
-        node.leaves[column.path[-1]] = column
+        node.leaves.setdefault(column.path[-1], []).append(column)
     return root
 
 
@@ -43,7 +43,8 @@ def member_order(schema: TableSchema) -> list[Path]:
 
 def _paths(node: _Members, above: Path) -> Iterator[Path]:
     for name in node.leaves:
-        yield (*above, name)
+        if name not in node.maps:
+            yield (*above, name)
     for name, inner in node.maps.items():
         yield (*above, name)
         yield from _paths(inner, (*above, name))
@@ -77,7 +78,7 @@ def _complete(item: str, rescued: str) -> str:
 
 
 def _members(node: _Members) -> str:
-    pieces = [_leaf(name, column) for name, column in node.leaves.items()]
+    pieces = [_leaf(name, column) for name, columns in node.leaves.items() for column in columns]
     for name, inner in node.maps.items():
         text = f"nullif({_members(inner)}, '')"
         pieces.append(f"{literal(json.dumps(name) + ':' + _OPEN_MAP)} || {text} || '}}}}'")

@@ -16,7 +16,16 @@ from typing import Literal, TypeAlias
 import orjson
 
 from ddb_lake.core.schema.inference import Inference, Need
-from ddb_lake.core.schema.table_schema import Column, Path, SchemaOptions, TableSchema, evolve, has_contested_names
+from ddb_lake.core.schema.table_schema import (
+    Column,
+    Path,
+    SchemaOptions,
+    TableSchema,
+    dotted_identity,
+    evolve,
+    has_contested_names,
+    has_mixed_paths,
+)
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.engine.projection import Projection, number_text
 from ddb_lake.engine.session import Session
@@ -63,8 +72,9 @@ def fit_schema(first: TableSchema, known: TableSchema, nulls: set[Path], project
     """
     schema = first
     for _ in range(MAX_PASSES):
-        # If several new attributes need the same name, the one with the most values gets it: all rows are counted.
-        count_columns = has_contested_names(schema, known)
+        # If several new columns need the same name, the one with the most values gets it, and which types have columns
+        # depends on their shares: all rows are counted.
+        count_columns = has_contested_names(schema, known) or has_mixed_paths(schema)
         unfitted = project(schema, nulls)(count_columns)
         if not count_columns and not requires_reprojection(unfitted):
             return schema
@@ -76,13 +86,17 @@ def fit_schema(first: TableSchema, known: TableSchema, nulls: set[Path], project
     return schema
 
 
-def extend_schema(schema: TableSchema, policy: Policy, project: ProjectAndWrite) -> TableSchema:
+def extend_schema(schema: TableSchema, policy: Policy, project: ProjectAndWrite, rows: int = 0) -> TableSchema:
     """An existing schema, with columns for new attributes if `policy` adds them. Existing columns do not change.
+
+    An attribute gets a column of a further type if more than a hundredth of its values among the projected rows have the
+    type, and these are more than a hundredth of `rows`.
 
     Args:
         schema: the schema of the table.
         policy: what to do with new attributes.
         project: the last call projected the rows onto the returned schema.
+        rows: the number of rows that the table has.
 
     Raises:
         CheckFailed: the policy is `fail` and there are new attributes, which the message names.
@@ -93,12 +107,14 @@ def extend_schema(schema: TableSchema, policy: Policy, project: ProjectAndWrite)
         if policy == "rescue":
             break
         unfitted = unfitted_values_of(False)
-        wider = evolve(schema, unfitted.columns(schema.key)) if requires_reprojection(unfitted) else schema
+        wider = schema
+        if requires_reprojection(unfitted):
+            wider = evolve(schema, unfitted.columns(schema.key, schema, rows))
         if wider == schema:
             break
         if policy == "fail":
-            known = {c.path for c in schema.columns}
-            new = sorted(".".join(c.path) for c in wider.columns if c.path not in known)
+            known = set(schema.columns)
+            new = sorted(dotted_identity(c.identity) for c in wider.columns if c not in known)
             raise CheckFailed(
                 f"new attributes {new[:10]} and `schema_evolution: fail`; nothing was committed."
                 " Allow them with `schema_evolution: add_columns` or `rescue`"
@@ -154,7 +170,7 @@ def rescued_values(session: Session, relation: str, schema: TableSchema, options
     if session.value(f"SELECT count(_rescued) FROM {relation}") == 0:
         return inference
     maps = _map_conditions(schema)
-    columns = {c.path: c for c in schema.columns}
+    columns = {(c.path, tag): c for c in schema.columns for tag in c.tags}
     flags = "".join(f", {condition}" for condition in maps.values())
     cursor = session.con.cursor()
     cursor.execute(f"SELECT count(*), _rescued{flags} FROM {relation} WHERE _rescued IS NOT NULL GROUP BY ALL")
@@ -194,7 +210,7 @@ def observe_statistics(
 ) -> None:
     """Add `column_statistics` (`counts`) and `number_needs` to an inference."""
     for column, count in zip(schema.columns, counts, strict=False):
-        inference.observe_column(column, count, (needs or {}).get(column.path))
+        inference.observe_column(column, count, (needs or {}).get(column.path) if column.tag == "N" else None)
     for path, count in zip(_map_conditions(schema), counts[len(schema.columns) :], strict=True):
         inference.observe_maps(path, count)
 

@@ -59,7 +59,8 @@ class ColumnProjector:
             for length, name in enumerate(column.path, start=1):
                 node = node.members.setdefault(name, _Node(column.path[:length]))
             node.columns |= dict.fromkeys(column.tags, index)
-            node.is_declared = column.role == "declared"
+            if column.role == "declared":
+                node.declared = index
 
     def project_texts(self, texts: pa.Array | pa.ChunkedArray) -> pa.StructArray:
         """Project documents. All columns of a document that is null, or has no item, are null."""
@@ -85,11 +86,12 @@ class ColumnProjector:
 
 @dataclass(slots=True)
 class _Node:
-    """An attribute path: the index of the column for each type of its values, and the members of a map, which are nodes."""
+    """An attribute path: the index of the column for each type of its values, that of a declared column, and the members of a
+    map, which are nodes."""
 
     path: Path
     columns: dict[str, int] = field(default_factory=dict)
-    is_declared: bool = False
+    declared: int = -1
     members: dict[str, _Node] = field(default_factory=dict)
 
 
@@ -119,7 +121,7 @@ class _Rows:
                 column = held.get(index)
                 if column is None:
                     column = held[index] = [None] * self.count
-                column[row] = value if node.is_declared else content
+                column[row] = value if index == node.declared else content
             elif tag == "M" and content and node.members:
                 self._add_members(row, content, node)
             else:

@@ -176,6 +176,13 @@ def scan_table(table: Table, snapshot_id: int | None = None) -> TableScan:
     return TableScan(schema, tuple(live.paths), tuple(f.file_path for f in live.deletes), live)
 
 
+def recorded_rows(table: Table) -> int:
+    """The number of rows in the newest snapshot's data files, as its summary has it, deleted ones included; 0 without one."""
+    snapshot = table.current_snapshot()
+    summary = None if snapshot is None else snapshot.summary
+    return 0 if summary is None else int(summary["total-records"] or 0)
+
+
 def live_files(table: Table, snapshot_id: int | None = None) -> LiveFiles:
     """The live files of a snapshot, by default the newest of `main`.
 

@@ -32,13 +32,13 @@ def evolve_table(commit: Commit, schema: Schema, old: TableSchema, new: TableSch
     Raises:
         CheckFailed: a column would get another name, which queries use.
     """
-    before = {c.path: c for c in old.columns}
-    after = {c.path: c for c in new.columns}
-    dropped = [c for path, c in before.items() if path not in after or _retyped(c, after[path])]
-    renamed = [(c.name, after[path].name) for path, c in before.items() if path in after and c.name != after[path].name]
+    before = {c.identity: c for c in old.columns}
+    after = {c.identity: c for c in new.columns}
+    dropped = [c for one, c in before.items() if one not in after or _retyped(c, after[one])]
+    renamed = [(c.name, after[one].name) for one, c in before.items() if one in after and c.name != after[one].name]
     if renamed:
         raise CheckFailed(f"columns would get other names: {renamed[:5]}; nothing was committed; report this fault")
-    added = [c for path, c in after.items() if path not in before or _retyped(before[path], c)]
+    added = [c for one, c in after.items() if one not in before or _retyped(before[one], c)]
     wanted = metadata_columns(keep_expired)
     metadata = {name: wanted[name] for name in wanted if name not in {f.name for f in schema.fields}}
     if dropped:

@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ddb_lake.core.schema.table_schema import ANY, Column, Path, TableSchema, column_names
+from ddb_lake.core.schema.table_schema import ANY, Column, Identity, TableSchema, column_names
 from ddb_lake.engine.projection import number_text
 from ddb_lake.engine.sql import carried, identifier
 from ddb_lake.errors import ConfigError
@@ -102,7 +102,7 @@ def replicated_columns(
         Replicated(
             column,
             SqlColumn(
-                names.get(column.path) or column.name,
+                names.get(column.identity) or column.name,
                 (types or {}).get(column.name) or sql_type(schema, column, native_json),
             ),
         )
@@ -114,10 +114,11 @@ def _key_place(schema: TableSchema, column: Column) -> int | None:
     return schema.key.index(column.path[0]) if len(column.path) == 1 and column.path[0] in schema.key else None
 
 
-def sql_names(schema: TableSchema) -> dict[Path, str]:
+def sql_names(schema: TableSchema) -> dict[Identity, str]:
     """The names of columns in the database: the lake's names, with a suffix for a column named `_key`."""
-    free = {c.path: c.name for c in schema.columns if c.name.lower() != KEY}
-    return {path: shortened(name) for path, name in column_names([c.path for c in schema.columns], free, {KEY}).items()}
+    free = {c.identity: c.name for c in schema.columns if c.name.lower() != KEY}
+    names = column_names([c.identity for c in schema.columns], free, {KEY})
+    return {identity: shortened(name) for identity, name in names.items()}
 
 
 def sql_type(schema: TableSchema, column: Column, native_json: bool = True) -> str:

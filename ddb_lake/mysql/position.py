@@ -61,17 +61,19 @@ class Position:
             found["base"],
             found["horizon_us"],
             TableSchema.from_json(found["columns"]),
-            tuple(_replicated(*one) for one in found["layout"]),
+            tuple(_replicated(one) for one in found["layout"]),
             found["rows"],
         )
 
 
 def _layout(one: Replicated) -> list[Any]:
-    return [list(one.column.path), one.column.tag, one.column.name, one.column.type, one.sql.name, one.sql.type]
+    path, tag, name, kind, *role = one.column.to_json()
+    return [path, tag, name, kind, one.sql.name, one.sql.type, *role]
 
 
-def _replicated(path: list[str], tag: str, name: str, kind: str, sql_name: str, sql_type: str) -> Replicated:
-    return Replicated(Column(tuple(path), tag, name, kind), SqlColumn(sql_name, sql_type))
+def _replicated(document: list[Any]) -> Replicated:
+    path, tag, name, kind, sql_name, sql_type, *role = document
+    return Replicated(Column.from_json([path, tag, name, kind, *role]), SqlColumn(sql_name, sql_type))
 
 
 def read_position(database: Database, target: Target) -> Position | None:

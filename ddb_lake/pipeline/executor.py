@@ -84,11 +84,12 @@ class PlannedMerge(Protocol):
     def counts(self) -> MergeCounts:
         """How many keys change, and how they were decided."""
 
-    def fit(self, schema: TableSchema, iceberg: Callable[[TableSchema], Schema]) -> TableSchema:
+    def fit(self, schema: TableSchema, rows: int, iceberg: Callable[[TableSchema], Schema]) -> TableSchema:
         """Find the columns that fit the new rows.
 
         Args:
             schema: the columns that the table has; none for a new table.
+            rows: about how many rows the table has.
             iceberg: returns the Iceberg schema, with field ids, to which columns lead.
 
         Raises:

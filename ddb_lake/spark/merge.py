@@ -162,13 +162,13 @@ class SparkMerge:
 
     # --- deciding and writing
 
-    def fit(self, schema: TableSchema, iceberg: Callable[[TableSchema], Schema]) -> TableSchema:
+    def fit(self, schema: TableSchema, rows: int, iceberg: Callable[[TableSchema], Schema]) -> TableSchema:
         """Decide the buckets, and write the rows with the columns that fit them."""
         options = self._settings.schema_options
         self._decided = {number: _Bucket() for number in range(self._buckets)}
         project = partial(self._project_and_write, iceberg)
         if schema.columns:
-            return extend_schema(schema, self._settings.schema_evolution, project)
+            return extend_schema(schema, self._settings.schema_evolution, project, rows)
         self._decide(None)
         sample = merged([one.seen for one in self._results if one.seen is not None], options)
         first, nulls = guess_from(sample, schema)

@@ -44,9 +44,9 @@ def schemas(draw: st.DrawFn) -> TableSchema:
     keys = tuple(draw(st.lists(NAMES, min_size=1, max_size=2, unique=True)))
     paths = draw(st.lists(st.lists(NAMES, min_size=1, max_size=3).map(tuple), max_size=6, unique=True))
     paths = [(key,) for key in keys] + [path for path in paths if path[0] not in keys]
-    names = column_names(paths)
+    names = column_names([(path, "") for path in paths])
     tags = {path: "S" if path[0] in keys else draw(st.sampled_from(sorted(TYPES))) for path in paths}
-    columns = [Column(path, tags[path], names[path], TYPES[tags[path]]) for path in paths]
+    columns = [Column(path, tags[path], names[(path, "")], TYPES[tags[path]]) for path in paths]
     declared = [c.tag == "ANY" or (c.tag == "S" and c.path[0] not in keys and draw(st.booleans())) for c in columns]
     return TableSchema(
         keys, tuple(replace(c, role="declared") if is_one else c for c, is_one in zip(columns, declared, strict=True))

@@ -282,14 +282,14 @@ def test_name_that_several_new_attributes_need_is_decided_by_all_rows_not_the_sa
 
     options = SchemaOptions()
     first, nulls = guess(keyed([rare]), TableSchema(KEY), options)
-    assert first.names[("Status",)] == "Status"  # the sample has both equally often
+    assert first.names[(("Status",), "")] == "Status"  # the sample has both equally often
     projection = SessionProjection(session, options, project_rows)
     fitted = fit_schema(first, TableSchema(KEY), nulls, projection)
-    assert fitted.names[("status",)] == "status"
+    assert fitted.names[(("status",), "")] == "status"
     assert session.value(f"SELECT count(status) FROM {shown('p')}") == 6
     known = TableSchema(KEY, (Column(("Status",), "S", "Status", "string"),))
     kept = fit_schema(guess(rows, known, options)[0], known, nulls, projection)
-    assert kept.names[("Status",)] == "Status"
+    assert kept.names[(("Status",), "")] == "Status"
 
 
 def test_new_attributes_become_columns_or_stay_rescued(session: Session) -> None:

@@ -98,7 +98,7 @@ def test_state_of_an_earlier_release_keeps_its_names_and_those_of_its_exports() 
         properties[PREFIX + name] = json.dumps(document)
     found = CurrentState.from_properties(properties)
     assert found.schema.columns == now.columns
-    assert found.schema.names == {("id",): "id_1a2b3c4d", ("ID",): "ID", ("gone",): "gone"}
+    assert found.schema.names == {(("id",), ""): "id_1a2b3c4d", (("ID",), ""): "ID", (("gone",), ""): "gone"}
     assert found.exports == state.exports
 
 

@@ -80,7 +80,7 @@ def _landing_table(lake: Lake, table: str, options: AthenaOptions) -> LandingTab
             "no `changes.uri` on S3, so Athena has nothing to read", table=table, hint="add `changes: {uri: s3://…}`"
         )
     state, log = current_state(lake.current(table)), changes_state(lake.changes(table))
-    paths = [column.path for column in state.schema.columns] if state else []
+    paths = list(dict.fromkeys(column.path for column in state.schema.columns)) if state else []
     members = [SEPARATOR.join(path) for path in paths] or [*lake.table(table).key]
     since = DEFAULT_SINCE
     if options.since_us is not None:

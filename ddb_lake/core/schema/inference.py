@@ -25,6 +25,7 @@ from ddb_lake.core.schema.table_schema import (
     fits_column,
     is_spelled_as_named,
     parse_pointer,
+    with_variants,
 )
 from ddb_lake.core.values.change_record import AttributeValue, Item
 from ddb_lake.core.values.numbers import canonical_number
@@ -40,6 +41,9 @@ _TYPE_ORDER = ("S", "N", "B", "BOOL", "SS", "NS", "BS", "L", "M")
 
 COMMON_SHARE_PERCENT = 99
 """The share of an attribute's numbers that its column's type must hold; the others are rescued. A key's type holds all."""
+
+VARIANT_SHARE_PERCENT = 1
+"""A type that a greater share of an attribute's values has than this has a column of its own."""
 
 Need: TypeAlias = tuple[int, int, bool]
 """The need of a number: integer digits, decimals, and whether it fits 64 bits."""
@@ -196,63 +200,85 @@ class Inference:
         rescued: Mapping[str, AttributeValue],
         count: int = 1,
         counted: Collection[Path] = (),
-        columns: Mapping[Path, Column] | None = None,
+        columns: Mapping[tuple[Path, str], Column] | None = None,
     ) -> None:
         """Record the values of `count` items, with the same leftovers, that the columns did not hold.
 
         `counted`: maps that these items have columns in, and that `observe_maps` counts by those. `columns`: those
-        that `observe_column` counts; a value that is also in a column, because of its type or spelling, is not counted
-        twice.
+        that `observe_column` counts, by path and by each type that they take; a value that is also in a column, because of
+        its type or spelling, is not counted twice.
         """
         maps: set[Path] = set()
         for text, value in rescued.items():
             path = parse_pointer(text)
             maps.update(path[:length] for length in range(1, len(path)))
-            column = columns.get(path) if columns else None
+            ((tag, _),) = value.items()
+            column = columns.get((path, tag)) if columns else None
             if column is None or not fits_column(column, value):
                 self.observe_value(path, value, count)
-            elif column.role == "plain":
+            elif column.role != "declared":
                 self.observe_value(path, value, 0)
             elif column.tag != ANY:
-                ((tag, _),) = value.items()
                 self.paths.setdefault(path, PathStats()).add_converted(tag, column.tag, count)
         for path in maps.difference(counted):
             self.observe_maps(path, count)
 
-    def columns(self, key: Sequence[str]) -> list[Column]:
+    def columns(self, key: Sequence[str], known: TableSchema | None = None, rows: int = 0) -> list[Column]:
         """The columns for all attributes seen, without names, in order of precedence, at most `MAX_COLUMNS`.
 
-        Key attributes come first, then those with more values, then those whose name needs no change, then by path.
+        Key attributes come first, then those with more values, then those whose name needs no change, then by path, then in
+        the order of `_TYPE_ORDER`.
+        The columns of a path have different types; `with_variants` decides which of them are variants.
+
+        Args:
+            key: the key attributes.
+            known: columns that a table has. One that has a value stays, however few they are. A column of another type at
+                the path of one needs values in more than a hundredth of `rows`.
+            rows: the number of the table's rows.
         """
+        known = known or TableSchema(tuple(key))
+        held = {c.path for c in known.columns}
+        kept = {(c.path, tag) for c in known.columns for tag in c.tags}
+        kept |= {(path[:length], "M") for path in held for length in range(1, len(path))}
         children: dict[Path, list[Path]] = {}
         for path in self.paths:
             children.setdefault(path[:-1], []).append(path)
         order: dict[Path, int] = {(name,): place for place, name in enumerate(key)}
-        leaves = {leaf.path: leaf for leaf in self._leaves((), children) if leaf.path not in order}
-        leaves |= {path: self._key_leaf(path) for path in order}
+        leaves = [
+            leaf
+            for leaf in self._leaves((), children, kept)
+            if leaf.path not in order
+            and (leaf.path not in held or (leaf.path, leaf.tag) in kept or _is_frequent(leaf.count, rows))
+        ]
+        leaves += map(self._key_leaf, order)
 
         def precedence(leaf: _Leaf) -> tuple[int, int, bool, Path]:
-            return order.get(leaf.path, len(order)), -leaf.count, not is_spelled_as_named(leaf.path), leaf.path
+            spelled = is_spelled_as_named(leaf.path)
+            return order.get(leaf.path, len(order)), -max(leaf.count, leaf.rank), not spelled, leaf.path
 
-        ranked = sorted(leaves.values(), key=precedence)[:MAX_COLUMNS]
+        ranked = sorted(leaves, key=precedence)[:MAX_COLUMNS]
         return [Column(leaf.path, leaf.tag, "", leaf.type, leaf.role) for leaf in ranked]
 
     def schema(self, key: Sequence[str], known: TableSchema | None = None) -> TableSchema:
         """The columns for all attributes seen: key attributes first, then by path.
 
-        `known`: a schema whose names are kept.
+        `known`: a schema whose names are kept, and whose variants are kept while they have values.
         """
         known = known or TableSchema(tuple(key))
-        ranked = self.columns(key)
-        names = column_names([c.path for c in ranked], known.names)
+        ranked = with_variants(self.columns(key, known), known)
+        names = column_names([c.identity for c in ranked], known.names)
         order: dict[Path, int] = {(name,): place for place, name in enumerate(key)}
         columns = sorted(
-            (replace(c, name=names[c.path]) for c in ranked), key=lambda c: (order.get(c.path, len(order)), c.path)
+            (replace(c, name=names[c.identity]) for c in ranked),
+            key=lambda c: (order.get(c.path, len(order)), c.identity),
         )
         return known.with_columns(columns)
 
-    def _leaves(self, parent: Path, children: Mapping[Path, Sequence[Path]]) -> Iterator[_Leaf]:
-        """The columns of the members of a map."""
+    def _leaves(
+        self, parent: Path, children: Mapping[Path, Sequence[Path]], kept: Collection[tuple[Path, str]]
+    ) -> Iterator[_Leaf]:
+        """The columns of the members of a map: for each member one of the most frequent type, of each other frequent type, and
+        of each type with a value that is in `kept`."""
         for path in children.get(parent, ()):
             counts, override = self.paths[path].totals(), self.options.override(path)
             if override == "json":
@@ -264,13 +290,18 @@ class Inference:
             if declared is not None:
                 counts = {tag: count for tag, count in counts.items() if tag not in scalars}
                 counts[declared] = sum(scalars.values())
-            tag = _most_frequent(counts)
-            if tag == "M" and self.options.flattens(path) and 0 < len(children.get(path, ())) <= MAX_MAP_CHILDREN:
-                yield from self._leaves(path, children)
-            elif tag is not None and tag == declared:
-                yield _Leaf(path, tag, "string", counts[tag], "declared")
-            elif tag is not None:
-                yield _Leaf(path, tag, self._type(path, tag), counts[tag])
+            most, total = _most_frequent(counts), sum(counts.get(tag, 0) for tag in _TYPE_ORDER)
+            for tag in _TYPE_ORDER:
+                count = counts.get(tag, 0)
+                if tag != most and not _is_frequent(count, total) and not (count and (path, tag) in kept):
+                    continue
+                if tag == "M" and self.options.flattens(path) and 0 < len(children.get(path, ())) <= MAX_MAP_CHILDREN:
+                    yield from self._leaves(path, children, kept)
+                elif tag == declared:
+                    yield _Leaf(path, tag, "string", count, "declared")
+                else:
+                    first = total + 1 if tag == "N" and override else 0  # the type of its numbers is declared
+                    yield _Leaf(path, tag, self._type(path, tag), count, rank=first)
 
     def _key_leaf(self, path: Path) -> _Leaf:
         """The column of a key attribute. All its values have one type, so its column is never a declared one."""
@@ -300,13 +331,18 @@ class Inference:
 
 @dataclass(frozen=True, slots=True)
 class _Leaf:
-    """A column that some values need, and how many values."""
+    """A column that some values need, and how many values. `rank`: a number of values in whose place it stands in the precedence."""
 
     path: Path
     tag: str
     type: ColumnType
     count: int
     role: Role = "plain"
+    rank: int = 0
+
+
+def _is_frequent(count: int, total: int) -> bool:
+    return count * 100 > total * VARIANT_SHARE_PERCENT
 
 
 def _most_frequent(counts: Mapping[str, int]) -> str | None:

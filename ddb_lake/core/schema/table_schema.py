@@ -1,6 +1,7 @@
 """Typed columns for items that have no schema, and nothing lost: names, projection and its inverse.
 
-An attribute path (`("address", "city")`) becomes a column of the DynamoDB type most of its values have. What a
+An attribute path (`("address", "city")`) becomes a column of the DynamoDB type most of its values have, and a further
+column, a variant, of each other type that more than a hundredth of its values have. What a
 column cannot hold (another type, NULL, an unknown attribute, an empty map, a number in an odd spelling) is kept in
 `_rescued`: DynamoDB JSON keyed by the path's JSON Pointer. A column whose type is declared as `string` or `json` takes
 values of other types too; a value that does not follow from its text is also in `_rescued`. So
@@ -28,8 +29,14 @@ Path: TypeAlias = tuple[str, ...]
 ColumnType: TypeAlias = str
 """'string', 'long', 'double', 'decimal(38,S)', 'binary', 'boolean', 'json' or 'list<…>' of the scalar ones."""
 
-Role: TypeAlias = Literal["plain", "declared"]
-"""What a column takes: `plain` the values of its own DynamoDB type, `declared` those of other types as text too."""
+Role: TypeAlias = Literal["plain", "declared", "variant"]
+"""What a column takes: `plain` and `variant` the values of its own DynamoDB type, `declared` those of other types as text too.
+
+A path has at most one column that is not a variant. The variants hold its values of other types.
+"""
+
+Identity: TypeAlias = tuple[Path, str]
+"""What has a name: the path of a column, and the type of a variant; "" for a column that is no variant."""
 
 SCALARS = ("S", "N", "B", "BOOL")
 """The DynamoDB types whose values a column that is declared as `string` takes."""
@@ -99,9 +106,14 @@ class Column:
         return pointer(self.path)
 
     @property
+    def identity(self) -> Identity:
+        """What its name belongs to. A column that is no variant keeps its name if its type changes."""
+        return self.path, self.tag if self.role == "variant" else ""
+
+    @property
     def tags(self) -> tuple[str, ...]:
         """The DynamoDB types whose values the column takes."""
-        if self.role == "plain":
+        if self.role != "declared":
             return (self.tag,)
         return TAGS if self.type == "json" else SCALARS
 
@@ -120,24 +132,24 @@ class Column:
 class TableSchema:
     """The columns of one table, in order; the key attributes first.
 
-    `retired`: path and name of attributes that once had a column and have none now, the oldest first. If such an
-    attribute gets a column again, the column has the same name.
+    `retired`: identity and name of columns that once were and are no more, the oldest first. If there is such a column
+    again, it has the same name.
     """
 
     key: tuple[str, ...]
     columns: tuple[Column, ...] = ()
-    retired: tuple[tuple[Path, str], ...] = ()
+    retired: tuple[tuple[Identity, str], ...] = ()
 
     @property
-    def names(self) -> dict[Path, str]:
-        """The name of each attribute that has, or once had, a column."""
-        return {**dict(self.retired), **{c.path: c.name for c in self.columns}}
+    def names(self) -> dict[Identity, str]:
+        """The name of each column that is, or once was."""
+        return {**dict(self.retired), **{c.identity: c.name for c in self.columns}}
 
     def with_columns(self, columns: Iterable[Column]) -> TableSchema:
         """The schema with these columns. The names of attributes that lose their column are retired."""
         found = tuple(columns)
-        held = {c.path for c in found}
-        retired = [(path, name) for path, name in self.names.items() if path not in held]
+        held = {c.identity for c in found}
+        retired = [(identity, name) for identity, name in self.names.items() if identity not in held]
         return TableSchema(self.key, found, tuple(retired[-MAX_RETIRED:]))
 
     def with_names_of(self, other: TableSchema) -> TableSchema:
@@ -147,13 +159,13 @@ class TableSchema:
         return TableSchema(self.key, self.columns, (*self.retired, *added)[-MAX_RETIRED:])
 
     def column(self, path: Path) -> Column | None:
-        """The column that holds `path`, if there is one."""
-        return next((c for c in self.columns if c.path == path), None)
+        """The column of `path` that is no variant, if there is one."""
+        return next((c for c in self.columns if c.path == path and c.role != "variant"), None)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON document from which `from_json` gives an equal schema."""
         columns = [c.to_json() for c in self.columns]
-        retired = [[list(path), name] for path, name in self.retired]
+        retired = [[list(path), name, *([tag] if tag else [])] for (path, tag), name in self.retired]
         return {"key": list(self.key), "columns": columns, "retired": retired}
 
     @classmethod
@@ -162,7 +174,7 @@ class TableSchema:
         return cls(
             tuple(document["key"]),
             tuple(map(Column.from_json, document["columns"])),
-            tuple((tuple(path), name) for path, name in document.get("retired", ())),
+            tuple(((tuple(path), tag[0] if tag else ""), name) for path, name, *tag in document.get("retired", ())),
         )
 
 
@@ -212,50 +224,113 @@ def is_spelled_as_named(path: Path) -> bool:
     return len(path) == 1 and plain_name(path) == path[0]
 
 
+def wanted_name(identity: Identity) -> str:
+    """The name that a column needs: `plain_name` of its path, of a variant with its type: `created__s`."""
+    path, tag = identity
+    return plain_name((*path, tag.lower()) if tag else path)
+
+
+def dotted_identity(identity: Identity) -> str:
+    """A column's attribute for people, of a variant with its type."""
+    path, tag = identity
+    return f"{dotted(path)} ({tag})" if tag else dotted(path)
+
+
 def column_names(
-    paths: Iterable[Path], known: Mapping[Path, str] | None = None, reserved: Collection[str] = RESERVED
-) -> dict[Path, str]:
+    columns: Iterable[Identity], known: Mapping[Identity, str] | None = None, reserved: Collection[str] = RESERVED
+) -> dict[Identity, str]:
     """Names of columns: safe, and unique for engines that ignore case.
 
-    A path in `known` keeps its name. Among the other paths that need the same name (`plain_name`, compared without case)
-    the first gets it, unless it is taken or reserved. The others get a suffix: `_` and eight hex digits of the path's
-    SHA-256, or of that digest's SHA-256 if such a name is taken.
+    A column in `known` keeps its name. Among the other columns that need the same name (`wanted_name`, compared without
+    case) the first gets it, unless it is taken or reserved. The others get a suffix: `_` and eight hex digits of the
+    SHA-256 of the path and the variant's type, or of that digest's SHA-256 if such a name is taken.
 
     Args:
-        paths: in order of precedence.
-        known: names that are given already, including those of paths that are not among `paths`.
+        columns: in order of precedence.
+        known: names that are given already, including those of columns that are not among `columns`.
         reserved: names in lower case that are never given.
     """
     known = known or {}
     taken = {name.lower() for name in known.values()} | set(reserved)
-    names: dict[Path, str] = {}
-    second: list[tuple[Path, str]] = []
-    for path in paths:
-        plain = plain_name(path)
-        if path in known:
-            names[path] = known[path]
-        elif plain.lower() in taken:
-            second.append((path, plain))
+    names: dict[Identity, str] = {}
+    second: list[tuple[Identity, str]] = []
+    for identity in columns:
+        wanted = wanted_name(identity)
+        if identity in known:
+            names[identity] = known[identity]
+        elif wanted.lower() in taken:
+            second.append((identity, wanted))
         else:
-            names[path] = plain
-            taken.add(plain.lower())
-    for path, plain in second:
-        digest = _digest(pointer(path))
-        while f"{plain}_{digest}".lower() in taken:
+            names[identity] = wanted
+            taken.add(wanted.lower())
+    for identity, wanted in second:
+        path, tag = identity
+        digest = _digest(f"{pointer(path)}:{tag}" if tag else pointer(path))
+        while f"{wanted}_{digest}".lower() in taken:
             digest = _digest(digest)
-        names[path] = f"{plain}_{digest}"
-        taken.add(names[path].lower())
+        names[identity] = f"{wanted}_{digest}"
+        taken.add(names[identity].lower())
     return names
 
 
+def with_variants(columns: Iterable[Column], known: TableSchema) -> list[Column]:
+    """The columns, of which each path has at most one that is no variant.
+
+    That is the declared one; else the one whose type has the path's name in `known`; else the first without a variant's name
+    in `known`. A column that was a variant once stays one, so a name keeps its meaning when other types come and go.
+
+    Args:
+        columns: in order of precedence; their roles are `plain` or `declared`.
+        known: the schema before.
+    """
+    found = list(columns)
+    names, main = known.names, {c.path: c for c in known.columns if c.role != "variant"}
+    chosen: dict[Path, Column] = {}
+
+    def precedence(column: Column) -> tuple[bool, bool, bool]:
+        before = main.get(column.path)
+        is_known = before is not None and before.tag == column.tag and before.role != "declared"
+        return column.role == "declared", is_known, (column.path, column.tag) not in names
+
+    for column in found:
+        best = chosen.get(column.path)
+        if best is None or precedence(column) > precedence(best):
+            chosen[column.path] = column
+    for path, column in list(chosen.items()):
+        if not any(precedence(column)):
+            del chosen[path]
+    return [c if chosen.get(c.path) is c else replace(c, role="variant") for c in found]
+
+
+def is_declared_as(schema: TableSchema, options: SchemaOptions) -> bool:
+    """Whether the columns are declared ones where the options declare `string` or `json`, and nowhere else."""
+    for column in schema.columns:
+        declared, path = options.override(column.path), column.path
+        if any(options.override(path[:length]) == "json" for length in range(1, len(path))):
+            return False
+        if column.role == "declared" and declared != column.type:
+            return False
+        takes = declared == "json" or (declared == "string" and column.tag in SCALARS)
+        if column.role != "declared" and takes and path not in {(name,) for name in schema.key}:
+            return False
+    return True
+
+
 def has_contested_names(schema: TableSchema, known: TableSchema) -> bool:
-    """Whether attributes without a name in `known` need the same name, so that the most frequent one must be found."""
+    """Whether columns without a name in `known` need the same name, so that the most frequent one must be found."""
     given = known.names
-    key = {(name,) for name in schema.key}
-    taken = {name.lower() for name in given.values()} | {plain_name(path).lower() for path in key} | RESERVED
-    wanted = [plain_name(c.path).lower() for c in schema.columns if c.path not in given and c.path not in key]
-    wanted = [name for name in wanted if name not in taken]
+    key: set[Identity] = {((name,), "") for name in schema.key}
+    taken = {name.lower() for name in given.values()} | {wanted_name(one).lower() for one in key} | RESERVED
+    new = [c.identity for c in schema.columns if c.identity not in given and c.identity not in key]
+    wanted = [name for name in (wanted_name(one).lower() for one in new) if name not in taken]
     return len(set(wanted)) < len(wanted)
+
+
+def has_mixed_paths(schema: TableSchema) -> bool:
+    """Whether values of several types have columns at one path: which types these are depends on how many values there are."""
+    paths = [c.path for c in schema.columns]
+    above = {path[:length] for path in paths for length in range(1, len(path))}
+    return len(set(paths)) < len(paths) or not above.isdisjoint(paths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,16 +356,16 @@ class NameCollision:
 
 
 def name_collisions(schema: TableSchema) -> tuple[NameCollision, ...]:
-    """The columns that do not have their plain name, in order, each with the attribute that has it."""
-    holders = {name.lower(): (path, name) for path, name in schema.names.items()}
+    """The columns that do not have the name that they need, in order, each with the attribute that has it."""
+    holders = {name.lower(): (identity, name) for identity, name in schema.names.items()}
     found: list[NameCollision] = []
     for column in schema.columns:
-        plain = plain_name(column.path)
-        holder = holders.get(plain.lower())
-        if holder is not None and holder[0] != column.path:
-            found.append(NameCollision(dotted(column.path), column.name, dotted(holder[0]), holder[1]))
-        elif holder is None and plain.lower() in RESERVED:
-            found.append(NameCollision(dotted(column.path), column.name, None, plain.lower()))
+        wanted, attribute = wanted_name(column.identity), dotted_identity(column.identity)
+        holder = holders.get(wanted.lower())
+        if holder is not None and holder[0] != column.identity:
+            found.append(NameCollision(attribute, column.name, dotted_identity(holder[0]), holder[1]))
+        elif holder is None and wanted.lower() in RESERVED:
+            found.append(NameCollision(attribute, column.name, None, wanted.lower()))
     return tuple(found)
 
 
@@ -305,19 +380,36 @@ def new_collisions(before: TableSchema, after: TableSchema) -> tuple[NameCollisi
 
 
 def evolve(current: TableSchema, wanted: Iterable[Column]) -> TableSchema:
-    """`current` with columns added at the end for attributes that only `wanted` has, in the order of their paths.
+    """`current` with columns added at the end for what only `wanted` has, in the order of their paths.
 
     Existing columns keep their names and types: values that no longer fit are rescued until the files are next rewritten.
-    A path below or above that of an existing column is not added (its values are rescued).
+    A value of another type than an existing column's gets a variant. What would be below or above the path of a column
+    that holds whole maps is not added (its values are rescued).
 
     `wanted`: columns in order of precedence; their names are not used.
     """
     held = {c.path for c in current.columns}
     above = {path[:length] for path in held for length in range(len(path))}
-    fresh = [c for c in wanted if c.path not in above and not _is_at_or_below(c.path, held)]
-    fresh = fresh[: max(0, MAX_COLUMNS - len(held))]
-    names = column_names([c.path for c in fresh], current.names)
-    added = sorted((replace(c, name=names[c.path]) for c in fresh), key=lambda c: c.path)
+    whole = {c.path for c in current.columns if "M" in c.tags}
+    taken = {(c.path, tag) for c in current.columns for tag in c.tags}
+    named = {c.path for c in current.columns if c.role != "variant"}
+    fresh: list[Column] = []
+    for column in with_variants((replace(c, role="plain") if c.role == "variant" else c for c in wanted), current):
+        path = column.path
+        if (
+            any((path, tag) in taken for tag in column.tags)
+            or _is_at_or_below(path, whole)
+            or ("M" in column.tags and path in above)
+        ):
+            continue
+        if path in named:
+            if column.role == "declared":
+                continue
+            column = replace(column, role="variant")
+        fresh.append(column)
+    fresh = fresh[: max(0, MAX_COLUMNS - len(current.columns))]
+    names = column_names([c.identity for c in fresh], current.names)
+    added = sorted((replace(c, name=names[c.identity]) for c in fresh), key=lambda c: c.identity)
     return current.with_columns((*current.columns, *added))
 
 

@@ -449,7 +449,11 @@ def _merge(
     table, commit = plan.table, written.commit
     before = commit.transaction.table_metadata
     merge = lake.executor(plan.settings.name).plan_merge(session, table, sources)
-    schema = merge.fit(state.schema, lambda s: iceberg_schema(table, [state.schema, s], plan.keep_expired))
+    schema = merge.fit(
+        state.schema,
+        plan.export.summary.item_count,
+        lambda s: iceberg_schema(table, [state.schema, s], plan.keep_expired),
+    )
     evolve_table(commit, before.schema(), state.schema, schema, plan.keep_expired)
     added, deletes = merge.write(table, commit.transaction.table_metadata)
     merge.close()

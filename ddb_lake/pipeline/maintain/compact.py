@@ -21,7 +21,7 @@ from ddb_lake.config import EntitySettings, TableSettings
 from ddb_lake.core.layout.table_names import entity_table
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.retry_policy import retry_commit
-from ddb_lake.core.schema.table_schema import SchemaOptions, TableSchema
+from ddb_lake.core.schema.table_schema import SchemaOptions, TableSchema, is_declared_as
 from ddb_lake.engine.inverse_projection import register_complete, whole_item_sql
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.schema_fitting import SessionProjection, fit_schema, guess, requires_reprojection, unfitted_values
@@ -226,7 +226,9 @@ class _Compaction:
         rows = self.scan.sql()
         unfitted = unfitted_values(self.session, rows, schema, self.options)
         before = set(schema.columns)
-        if not requires_reprojection(unfitted) or set(unfitted.schema(schema.key, schema).columns) == before:
+        if is_declared_as(schema, self.options) and (
+            not requires_reprojection(unfitted) or set(unfitted.schema(schema.key, schema).columns) == before
+        ):
             return schema, ""
         register_complete(self.session)
         passed = ", ".join(identifier(f.name) for f in self.table.schema().fields if f.name in _ROW_COLUMNS)

@@ -25,7 +25,7 @@ from ddb_lake.engine.session import Session
 from ddb_lake.errors import CheckFailed, CommitConflict
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.lake_format import format_of
-from ddb_lake.lake.scan import live_files
+from ddb_lake.lake.scan import live_files, recorded_rows
 from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.schemas import current_schema
 from ddb_lake.lake.state import ChangesState, CurrentState, changes_state, current_state
@@ -272,7 +272,7 @@ def _commit(lake: Lake, table: Table, tables: _Tables, merge: PlannedMerge) -> C
     """Write the planned rows, then commit rows, deleted positions and state in one commit."""
     settings, known = tables.settings, tables.known
     keep_expired = settings.ttl_deletes == "keep"
-    schema = merge.fit(known.schema, lambda new: iceberg_schema(table, [new], keep_expired))
+    schema = merge.fit(known.schema, recorded_rows(table), lambda new: iceberg_schema(table, [new], keep_expired))
     commit = open_commit(lake, table, schema, keep_expired)
     added, deletes = merge.write(table, commit.transaction.table_metadata)
     merge.close()

@@ -47,7 +47,7 @@ from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.entity_state import EntityState
 from ddb_lake.lake.file_writer import FileWriter, sorted_if_it_fits
 from ddb_lake.lake.replacement import forget_snapshots
-from ddb_lake.lake.scan import live_files, scan_table
+from ddb_lake.lake.scan import live_files, recorded_rows, scan_table
 from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.schemas import current_schema
 from ddb_lake.lake.snapshot_diff import diff_snapshots
@@ -232,7 +232,8 @@ class _Update:
         schema, projection = known.schema, self._projection(number, items)
         if row_bytes:
             policy = self._source.settings.schema_evolution
-            schema = extend_schema(schema, "add_columns" if policy == "fail" else policy, projection)
+            policy = "add_columns" if policy == "fail" else policy
+            schema = extend_schema(schema, policy, projection, recorded_rows(table))
         commit = self._lake.commit(table)
         evolve_table(commit, table.schema(), known.schema, schema, source.keep_expired)
         metadata = commit.transaction.table_metadata
@@ -301,9 +302,10 @@ class _Update:
     def _change_columns(self, commit: Commit, table: Table, former: TableSchema, schema: TableSchema) -> None:
         """Stage the columns of a table that is written as a whole. A new definition may give a name to another attribute or part."""
         keep, names = self._source.keep_expired, former.names
-        owners = {name.lower(): path for path, name in names.items()}
+        owners = {name.lower(): identity for identity, name in names.items()}
         if any(
-            owners.get(c.name.lower(), c.path) != c.path or names.get(c.path, c.name) != c.name for c in schema.columns
+            owners.get(c.name.lower(), c.identity) != c.identity or names.get(c.identity, c.name) != c.name
+            for c in schema.columns
         ):
             evolve_table(commit, table.schema(), former, TableSchema(schema.key), keep)
             former = TableSchema(schema.key)

@@ -42,9 +42,9 @@ class LocalMerge:
         """Decide what each key becomes."""
         return cls(session, settings, plan_merge(session, sources.inputs(session, settings.name)))
 
-    def fit(self, schema: TableSchema, iceberg: Callable[[TableSchema], Schema]) -> TableSchema:  # noqa: ARG002
+    def fit(self, schema: TableSchema, rows: int, iceberg: Callable[[TableSchema], Schema]) -> TableSchema:  # noqa: ARG002
         """Project the new states onto the columns that fit them. Field ids are needed only when rows are written."""
-        schema, self._rows = fit_rows(self._session, self._plan, schema, self._settings)
+        schema, self._rows = fit_rows(self._session, self._plan, schema, self._settings, rows)
         return schema
 
     def write(self, table: Table, metadata: TableMetadata) -> tuple[list[DataFile], list[DataFile]]:
@@ -60,7 +60,7 @@ class LocalMerge:
 
 
 def fit_rows(
-    session: Session, plan: MergePlan, schema: TableSchema, settings: TableSettings
+    session: Session, plan: MergePlan, schema: TableSchema, settings: TableSettings, table_rows: int = 0
 ) -> tuple[TableSchema, str]:
     """The columns for a plan's items, and a relation of the session that has their rows.
 
@@ -69,6 +69,7 @@ def fit_rows(
         plan: the plan.
         schema: the columns that the table has; none for a new table.
         settings: those of the table.
+        table_rows: about how many rows the table has.
 
     Raises:
         CheckFailed: the items have new attributes, and the table's `schema_evolution` is `fail`.
@@ -81,7 +82,7 @@ def fit_rows(
 
     projection = SessionProjection(session, settings.schema_options, project)
     if schema.columns:
-        schema = extend_schema(schema, settings.schema_evolution, projection)
+        schema = extend_schema(schema, settings.schema_evolution, projection, table_rows)
     else:
         rows = f"{sample_rows(session, plan)} ROWS (reservoir, 7)"
         sample = session.con.execute(f"SELECT item FROM {living} USING SAMPLE {rows}").fetchall()

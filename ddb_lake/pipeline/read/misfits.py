@@ -54,17 +54,19 @@ def find_misfits(lake: Lake, name: str) -> tuple[Misfit, ...]:
     table = lake.current(name)
     if table is None:
         return ()
-    columns = {column.pointer: column for column in CurrentState.of(table).schema.columns}
+    columns = CurrentState.of(table).schema.columns
+    held = {(column.pointer, tag): column for column in columns for tag in column.tags}
     rows = scan_table(table).sql()
     found: dict[str, dict[str, int]] = {}
     with lake.session() as session:
         for pointer, tag, count in session.rows(_COUNTS.format(rows=rows)):
-            column = columns.get(pointer)
-            if column is not None and tag in column.tags:
+            column = held.get((pointer, tag))
+            if column is not None:
                 count = _without_a_value(session, rows, column, tag)
             if count:
                 found.setdefault(pointer, {})[tag] = count
-    misfits = [_misfit(pointer, values, columns.get(pointer)) for pointer, values in found.items()]
+    main = {column.pointer: column for column in columns if column.role != "variant"}
+    misfits = [_misfit(pointer, values, main.get(pointer)) for pointer, values in found.items()]
     return tuple(sorted(misfits, key=lambda one: (-one.count, one.pointer)))
 
 

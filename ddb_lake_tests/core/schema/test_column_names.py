@@ -16,6 +16,7 @@ from ddb_lake.core.schema.table_schema import (
     MAX_RETIRED,
     RESERVED,
     Column,
+    Identity,
     NameCollision,
     Path,
     SchemaOptions,
@@ -25,9 +26,9 @@ from ddb_lake.core.schema.table_schema import (
     name_collisions,
     new_collisions,
     parse_pointer,
-    plain_name,
     pointer,
     to_column,
+    wanted_name,
 )
 from ddb_lake.core.values.change_record import Item
 from ddb_lake_tests.support import strategies as ddb
@@ -36,12 +37,15 @@ from ddb_lake_tests.support import strategies as ddb
 
 
 paths = st.lists(ddb.names() | st.from_regex(r"[a-c_]{1,3}", fullmatch=True), min_size=1, max_size=3).map(tuple)
-path_sets = st.sets(paths, max_size=12)
+identities = st.tuples(paths, st.sampled_from(("", "", "S", "N", "BOOL")))
+identity_sets = st.sets(identities, max_size=12)
 
 
-@given(path_sets, path_sets)
+@given(identity_sets, identity_sets)
 @settings(max_examples=200)
-def test_column_names_are_safe_unique_without_case_and_never_reserved(found: set[Path], earlier: set[Path]) -> None:
+def test_column_names_are_safe_unique_without_case_and_never_reserved(
+    found: set[Identity], earlier: set[Identity]
+) -> None:
     known = column_names(sorted(earlier))
     names = column_names(sorted(found), known)
     assert set(names) == found
@@ -53,25 +57,25 @@ def test_column_names_are_safe_unique_without_case_and_never_reserved(found: set
     assert not folded & RESERVED
 
 
-@given(st.lists(path_sets, max_size=4))
+@given(st.lists(identity_sets, max_size=4))
 @settings(max_examples=200)
-def test_column_names_are_kept_with_any_later_items(batches: list[set[Path]]) -> None:
-    known: dict[Path, str] = {}
+def test_column_names_are_kept_with_any_later_items(batches: list[set[Identity]]) -> None:
+    known: dict[Identity, str] = {}
     for batch in batches:
         names = column_names(sorted(batch), known)
         assert all(names[path] == known[path] for path in batch & set(known))
         known |= names
 
 
-@given(path_sets, st.data())
-def test_column_names_give_a_plain_name_to_the_first_that_wants_it(found: set[Path], data: st.DataObject) -> None:
+@given(identity_sets, st.data())
+def test_column_names_give_a_plain_name_to_the_first_that_wants_it(found: set[Identity], data: st.DataObject) -> None:
     order = data.draw(st.permutations(sorted(found)))
     names = column_names(order)
-    first: dict[str, Path] = {}
+    first: dict[str, Identity] = {}
     for path in order:
-        first.setdefault(plain_name(path).lower(), path)
+        first.setdefault(wanted_name(path).lower(), path)
     for path in order:
-        plain = plain_name(path)
+        plain = wanted_name(path)
         has_it = first[plain.lower()] == path and plain.lower() not in RESERVED
         assert (names[path] == plain) == has_it
 
@@ -83,10 +87,10 @@ def test_column_names_of_items_go_to_the_key_then_to_the_more_frequent_attribute
     for row in rows:
         seen.observe(row)
     names = seen.schema(("id",)).names
-    assert names[("id",)] == "id"
-    assert names[("Status",)] == "Status"
-    assert names[("a_b",)] == "a_b"  # equally often: the one that needs no change
-    assert {names[path][:-8] for path in (("ID",), ("status",), ("a-b",))} == {"ID_", "status_", "a_b_"}
+    assert names[(("id",), "")] == "id"
+    assert names[(("Status",), "")] == "Status"
+    assert names[(("a_b",), "")] == "a_b"  # equally often: the one that needs no change
+    assert {names[(path, "")][:-8] for path in (("ID",), ("status",), ("a-b",))} == {"ID_", "status_", "a_b_"}
 
 
 def test_attribute_that_is_absent_for_a_while_gets_its_name_back() -> None:
@@ -99,18 +103,18 @@ def test_attribute_that_is_absent_for_a_while_gets_its_name_back() -> None:
     second = seen("Status").schema(("id",), first)
     third = TableSchema.from_json(seen("status", "Status").schema(("id",), second).to_json())
     assert first.names.items() <= second.names.items() <= third.names.items()
-    assert third.names[("status",)] == "status"
-    assert third.names[("Status",)].startswith("Status_")
-    assert second.retired == ((("status",), "status"),)
+    assert third.names[(("status",), "")] == "status"
+    assert third.names[(("Status",), "")].startswith("Status_")
+    assert second.retired == (((("status",), ""), "status"),)
     assert third.retired == ()
 
 
 def test_retired_names_are_bounded_and_the_oldest_go_first() -> None:
-    schema = TableSchema(("id",), (), tuple(((f"a{n}",), f"a{n}") for n in range(MAX_RETIRED)))
+    schema = TableSchema(("id",), (), tuple((((f"a{n}",), ""), f"a{n}") for n in range(MAX_RETIRED)))
     fuller = schema.with_columns([Column(("new",), "S", "new", "string")]).with_columns([])
     assert len(fuller.retired) == MAX_RETIRED
-    assert fuller.retired[-1] == (("new",), "new")
-    assert fuller.retired[0] == (("a1",), "a1")
+    assert fuller.retired[-1] == ((("new",), ""), "new")
+    assert fuller.retired[0] == ((("a1",), ""), "a1")
 
 
 def test_name_collisions_name_both_attributes_and_their_columns() -> None:
@@ -119,28 +123,28 @@ def test_name_collisions_name_both_attributes_and_their_columns() -> None:
     found = name_collisions(evolve(schema, columns))
     names = evolve(schema, columns).names
     assert found == (
-        NameCollision("ID", names[("ID",)], "id", "id"),
-        NameCollision("_source", names[("_source",)], None, "_source"),
+        NameCollision("ID", names[(("ID",), "")], "id", "id"),
+        NameCollision("_source", names[(("_source",), "")], None, "_source"),
     )
-    for part in ("'ID'", "'id'", names[("ID",)]):
+    for part in ("'ID'", "'id'", names[(("ID",), "")]):
         assert part in str(found[0])
     assert new_collisions(evolve(schema, columns[:1]), evolve(schema, columns)) == found[1:]
 
 
 @pytest.mark.parametrize("name", [*sorted(RESERVED), "_SOURCE", "_Rescued"])
 def test_column_names_never_give_a_reserved_name_away(name: str) -> None:
-    assert re.fullmatch(re.escape(name) + r"_[0-9a-f]{8}", column_names([(name,)])[(name,)])
+    assert re.fullmatch(re.escape(name) + r"_[0-9a-f]{8}", column_names([((name,), "")])[((name,), "")])
 
 
 def test_column_names_of_names_that_end_like_a_suffixed_one_are_unique() -> None:
     """The author of attribute names can know the digests."""
-    found: list[Path] = [("ID",), ("id",)]
+    found: list[Identity] = [(("ID",), ""), (("id",), "")]
     for _ in range(3):
-        found.append((column_names(found)[("id",)],))
+        found.append(((column_names(found)[(("id",), "")],), ""))
     for order in (found, found[::-1]):
         names = column_names(order)
         assert len({name.lower() for name in names.values()}) == len(found)
-        assert [names[path] for path in found[2:]] == [path[0] for path in found[2:]]
+        assert [names[one] for one in found[2:]] == [path[0] for path, _ in found[2:]]
 
 
 @pytest.mark.parametrize(
@@ -148,11 +152,11 @@ def test_column_names_of_names_that_end_like_a_suffixed_one_are_unique() -> None
     [(("x-y z",), "x_y_z"), (("1st",), "_1st"), (("é",), "_"), (("",), "_"), (("a", "b", "c"), "a__b__c")],
 )
 def test_column_names_replace_what_is_not_safe(path: Path, name: str) -> None:
-    assert column_names([path]) == {path: name}
+    assert column_names([(path, "")]) == {(path, ""): name}
 
 
 def test_column_names_of_huge_names_are_short_and_apart() -> None:
-    first, second = ("n" * 60_000 + "a",), ("n" * 60_000 + "b",)
+    first, second = (("n" * 60_000 + "a",), ""), (("n" * 60_000 + "b",), "")
     names = column_names([first, second])
     assert names[first] == "n" * MAX_NAME_CHARS
     assert names[second].startswith("n" * MAX_NAME_CHARS + "_")

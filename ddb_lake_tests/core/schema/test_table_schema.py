@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +17,7 @@ from ddb_lake.core.schema.table_schema import (
     SchemaOptions,
     TableSchema,
     evolve,
+    name_collisions,
     pointer,
     project,
     restore,
@@ -47,6 +47,11 @@ def columns_of(items: Sequence[Item], options: SchemaOptions = MINIMAL) -> list[
 
 def types_of(items: Sequence[Item], options: SchemaOptions = MINIMAL) -> dict[str, str]:
     return {".".join(c.path): c.type for c in schema_of(items, options).columns if c.path != KEY}
+
+
+def named(items: Sequence[Item], options: SchemaOptions = MINIMAL, known: TableSchema | None = None) -> dict[str, str]:
+    """The type of each column but the key's, by its name."""
+    return {c.name: c.type for c in inferred(items, options).schema(KEY, known).columns if c.path != KEY}
 
 
 def paths_of(schema: TableSchema) -> list[Path]:
@@ -113,7 +118,8 @@ def refitted(rows: Sequence[Item], schema: TableSchema, opted: SchemaOptions) ->
         values, rescued = project(row, schema)
         held = [column for column, value in zip(schema.columns, values, strict=True) if value is not None]
         maps = {column.path[:length] for column in held for length in range(1, len(column.path))}
-        inference.observe_rescued(rescued, 1, maps, {column.path: column for column in schema.columns})
+        columns = {(column.path, tag): column for column in schema.columns for tag in column.tags}
+        inference.observe_rescued(rescued, 1, maps, columns)
         for column in held:
             inference.observe_column(column, 1)
         for path in maps:
@@ -121,11 +127,84 @@ def refitted(rows: Sequence[Item], schema: TableSchema, opted: SchemaOptions) ->
     return inference.schema(schema.key)
 
 
+def many(*values: tuple[AttributeValue, int]) -> list[Item]:
+    return [{"a": value} for value, count in values for _ in range(count)]
+
+
+def test_type_of_more_than_a_hundredth_of_the_values_has_a_variant() -> None:
+    text, number, flag = {"S": "x"}, {"N": "1"}, {"BOOL": True}
+    assert named(many((text, 99), (number, 1))) == {"a": "string"}
+    assert named(many((text, 98), (number, 1), (flag, 1))) == {"a": "string"}
+    assert named(many((text, 98), (number, 1))) == {"a": "string", "a__n": "long"}
+    assert named(many((text, 98), (number, 2), ({"NULL": True}, 200))) == {"a": "string", "a__n": "long"}
+    assert named(many((text, 5), (number, 3), (flag, 2), ({"SS": ["x"]}, 1))) == {
+        "a": "string", "a__n": "long", "a__bool": "boolean", "a__ss": "list<string>",
+    }  # fmt: skip
+
+
+def test_variant_and_columns_of_the_members_of_a_map_are_beside_each_other() -> None:
+    a_map: AttributeValue = {"M": {"s": {"S": "x"}}}
+    found = named(many(({"N": "1"}, 3), ({"S": "x"}, 2), (a_map, 1)))
+    assert list(found)[:2] == ["a", "a__s"], "two texts and one member need the name"
+    assert re.fullmatch(r"a__s_[0-9a-f]{8}", list(found)[2])
+    assert named(many((a_map, 3), ({"S": "x"}, 1))) == {"a": "string", "a__s": "string"}
+    assert named(many((a_map, 3), ({"S": "x"}, 1)), SchemaOptions(nested="json")) == {"a": "json", "a__s": "string"}
+    assert named(many((a_map, 1), ({"S": "x"}, 3)), SchemaOptions(nested="json")) == {"a": "string", "a__m": "json"}
+
+
+def test_declared_type_decides_which_column_has_the_name_of_the_attribute() -> None:
+    mixed = many(({"S": "x"}, 3), ({"N": "1"}, 2), ({"SS": ["x"]}, 1))
+    assert named(mixed, SchemaOptions(overrides={"a": "long"})) == {
+        "a": "long",
+        "a__s": "string",
+        "a__ss": "list<string>",
+    }
+    assert named(mixed, SchemaOptions(overrides={"a": "string"})) == {"a": "string", "a__ss": "list<string>"}
+    assert named(mixed, SchemaOptions(overrides={"a": "json"})) == {"a": "json"}
+
+
+def test_name_of_a_variant_keeps_its_meaning_when_types_come_and_go() -> None:
+    text, number = {"S": "x"}, {"N": "1"}
+    first = schema_of(many((number, 2), (text, 1)))
+    assert [c.name for c in first.columns] == ["pk", "a", "a__s"]
+    for rows, expected in (
+        (many((number, 1), (text, 2)), {"a": "long", "a__s": "string"}),
+        (many((text, 2)), {"a__s": "string"}),
+        (many((number, 2)), {"a": "long"}),
+        (many((text, 2), ({"B": "AA=="}, 1)), {"a__s": "string", "a": "binary"}),
+    ):
+        assert named(rows, known=first) == expected
+        again = inferred(many((number, 1), (text, 1)), MINIMAL).schema(KEY, inferred(rows).schema(KEY, first))
+        assert [c.name for c in again.columns] == ["pk", "a", "a__s"], "each name has the meaning that it had"
+    assert named(many((text, 1)), known=schema_of(many((number, 1)))) == {"a": "string"}, "the type of a column changes"
+
+
+def test_variant_stays_while_it_has_a_value_and_comes_only_with_a_share_of_the_table() -> None:
+    text, number = {"S": "x"}, {"N": "1"}
+    known = schema_of(many((number, 2), (text, 1)))
+    assert named(many((number, 999), (text, 1)), known=known) == {"a": "long", "a__s": "string"}
+    assert named(many((number, 999)), known=known) == {"a": "long"}
+    alone = schema_of(many((number, 1)))
+    found = inferred(many((text, 3)))
+    assert evolve(alone, found.columns(KEY, alone, rows=300)) == alone
+    assert [c.name for c in evolve(alone, found.columns(KEY, alone, rows=299)).columns] == ["pk", "a", "a__s"]
+
+
+def test_variant_whose_name_another_attribute_has_gets_a_suffix() -> None:
+    rows: list[Item] = [{"a": {"S": "x"}, "a__n": {"S": "y"}}, {"a": {"N": "1"}, "a__n": {"S": "y"}}]
+    names = {c.identity: c.name for c in schema_of(rows).columns}
+    assert names[(("a__n",), "")] == "a__n"
+    assert re.fullmatch(r"a__n_[0-9a-f]{8}", names[(("a",), "N")])
+    assert [str(one) for one in name_collisions(schema_of(rows))] == [
+        f"attributes 'a__n' and 'a (N)' need the same column name: 'a__n' has column a__n, 'a (N)' has column {names[(('a',), 'N')]}"
+    ]
+
+
 def test_inference_takes_the_type_that_most_values_have() -> None:
     text, number = {"a": {"S": "x"}}, {"a": {"N": "1"}}
-    assert types_of([number, text, number]) == {"a": "long"}
-    assert types_of([number, text]) == types_of([text, number]) == {"a": "string"}
-    assert types_of([{"a": {"BOOL": True}}, {"a": {"B": ""}}]) == {"a": "binary"}
+    assert named([number, text, number]) == {"a": "long", "a__s": "string"}
+    assert named([number, text]) == named([text, number]) == {"a": "string", "a__n": "long"}
+    assert named([{"a": {"BOOL": True}}, {"a": {"B": ""}}]) == {"a": "binary", "a__bool": "boolean"}
     assert types_of([text, {"a": {"NULL": True}}, {"a": {"NULL": True}}]) == {"a": "string"}
     assert types_of([{"a": {"NULL": True}}, {"a": {"M": {}}}]) == {}
 
@@ -362,7 +441,10 @@ def test_evolve_only_adds(items: list[Item], later: list[Item], depth: int) -> N
     wider = evolve(current, wanted)
     assert wider.columns[: len(current.columns)] == current.columns
     assert len({c.name.lower() for c in wider.columns}) == len(wider.columns)
-    assert all(later != earlier[: len(later)] for earlier, later in pairwise(sorted(paths_of(wider), reverse=True)))
+    taken = [(c.path, tag) for c in wider.columns for tag in c.tags]
+    assert len(set(taken)) == len(taken)
+    maps = {path for path, tag in taken if tag == "M"}
+    assert not any(c.path[:length] in maps for c in wider.columns for length in range(1, len(c.path)))
     added = set(wider.columns[len(current.columns) :])
     assert {(c.path, c.tag, c.type) for c in added} <= {(c.path, c.tag, c.type) for c in wanted}
     assert {c.path[0] for c in wanted} <= {c.path[0] for c in wider.columns}
@@ -374,7 +456,10 @@ def test_evolve_only_adds(items: list[Item], later: list[Item], depth: int) -> N
 def test_evolve_keeps_types_that_no_longer_fit() -> None:
     current = schema_of([{"n": {"N": "1"}, "x": {"S": "a"}, "m": {"M": {"a": {"N": "1"}}}}])
     later = columns_of([{"n": {"N": "1.5"}, "x": {"N": "1"}, "m": {"S": "x"}}])
-    assert evolve(current, later) == current
+    wider = evolve(current, later)
+    assert wider.columns[:4] == current.columns
+    assert [(c.name, c.tag, c.role) for c in wider.columns[4:]] == [("m", "S", "plain"), ("x__n", "N", "variant")]
+    assert evolve(current, columns_of([{"n": {"N": "1.5"}}])) == current
 
 
 def test_evolve_keeps_names_with_any_later_items() -> None:
