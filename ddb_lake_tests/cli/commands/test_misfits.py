@@ -19,9 +19,9 @@ def test_load_and_doctor_name_the_attribute_and_the_documented_query_reads_the_v
     run: Run, project: Path, tmp_path: Path
 ) -> None:
     (project / "ddb_lake.yaml").write_text("warehouse: warehouse\ntables:\n  - {name: orders, key: [id]}\n")
-    manifest = full(mixed(users=3, orders=5)).write(tmp_path / "exports")
-    said = "attribute 'created': column created (string) does not hold 3 of type N; they are in _rescued"
+    manifest = full(mixed(users=1, orders=150)).write(tmp_path / "exports")
+    said = "attribute 'created': column created (string) does not hold 1 of type N; they are in _rescued"
     assert said in run("load", "orders", manifest).stderr
     assert said in run("doctor").stdout
     query = "SELECT json_extract_string(_rescued, '$.\"/created\".N')::INT AS n FROM orders WHERE created IS NULL ORDER BY n"
-    assert [row["n"] for row in json.loads(run("query", query, "--json").stdout)] == [0, 1, 2]
+    assert [row["n"] for row in json.loads(run("query", query, "--json").stdout)] == [0]
