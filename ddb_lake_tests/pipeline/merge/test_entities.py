@@ -214,7 +214,7 @@ def run_history(folder: Path, seed: int, steps: int) -> None:
         assert has_unmerged_changes(lake, "app") is False
 
 
-@examples(2, 60, 200)
+@examples(1, 40, 200)
 @given(seed=st.integers(0, 10**9))
 def test_any_history(seed: int) -> None:
     with TemporaryDirectory() as folder:
@@ -288,6 +288,7 @@ def test_compaction_of_current_rewrites_no_row_of_an_entity(tmp_path: Path) -> N
         check(lake)
 
 
+@pytest.mark.exhaustive
 def test_another_definition_writes_this_entity_and_those_after_it_again(tmp_path: Path) -> None:
     with lake_of(tmp_path / "lake", table()) as lake:
         _loaded(tmp_path / "export", lake, item("USER#ann", "ORDER#7"), item("USER#ann", "PROFILE"))
@@ -304,6 +305,7 @@ def test_another_definition_writes_this_entity_and_those_after_it_again(tmp_path
         assert queried(lake, "SELECT SK FROM app_rest") == [("PROFILE",)]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore:Merge on read is not yet supported")
 def test_table_that_is_not_what_its_state_says_is_written_again(tmp_path: Path) -> None:
     with lake_of(tmp_path / "lake", table()) as lake:
