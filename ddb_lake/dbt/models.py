@@ -225,13 +225,13 @@ class TableModels:
     def _staging_model(self, description: str) -> dict[str, Any]:
         own = [_property(c) for c in self.columns]
         for key in self.keys:
-            _test(own, key.name, "not_null")
+            _test(own, key.name, *(["unique"] if len(self.keys) == 1 else []), "not_null")
         kept = [_column(name, _SCALARS[kind], doc) for name, (kind, doc) in CURRENT_METADATA.items()]
         return {
             "name": f"stg_{self.name}",
             "description": description,
             "config": _CONTRACT,
-            "data_tests": [_unique(self.keys)],
+            **({"data_tests": [_unique(self.keys)]} if len(self.keys) > 1 else {}),
             "columns": own + kept,
         }
 
@@ -366,6 +366,15 @@ def _without_jinja(text: str) -> str:
     return re.sub(r"\{(?=[{%#])", "{ ", text).replace("}}", "} }")
 
 
+class _WithoutAnchors(yaml.SafeDumper):
+    """Writes equal values in full: people edit these files."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  # PyYAML's signature
+        """No value is written as a reference to another one."""
+        return True
+
+
 def _document(content: dict[str, Any]) -> str:
-    text: str = yaml.safe_dump({"version": 2, **content}, sort_keys=False, allow_unicode=True, width=120)
+    document = {"version": 2, **content}
+    text: str = yaml.dump(document, Dumper=_WithoutAnchors, sort_keys=False, allow_unicode=True, width=120)
     return f"# {MARK}\n{text}"

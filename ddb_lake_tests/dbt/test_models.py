@@ -97,6 +97,22 @@ def test_every_column_is_documented_and_typed(schema: TableSchema) -> None:
     assert tested == set(names[: len(schema.key)])
 
 
+@examples(3, 15)
+@given(schemas())
+def test_properties_have_no_anchors_and_the_key_has_tests_that_tools_know(schema: TableSchema) -> None:
+    files = TableModels("t", schema).files()
+    for path, text in files.items():
+        if path.endswith(".yml"):
+            assert not [event for event in yaml.parse(text) if getattr(event, "anchor", None)], path
+    current = yaml.safe_load(files["models/staging/t/_stg_t.yml"])["models"][0]
+    unique = [column["name"] for column in current["columns"] if "unique" in column.get("data_tests", ())]
+    keys = [column.name for column in TableModels("t", schema).keys]
+    if len(keys) == 1:
+        assert (unique, "data_tests" in current) == (keys, False)
+    else:
+        assert current["data_tests"] == [{"unique_together": {"arguments": {"columns": keys}}}]
+
+
 def test_types_are_spelled_for_both_engines() -> None:
     assert rendered(data_type("list<decimal(38,1)>")) == "decimal(38,1)[]"
     assert rendered(data_type("list<binary>"), duckdb=False) == "array(varbinary)"
