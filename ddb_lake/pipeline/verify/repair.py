@@ -21,6 +21,7 @@ from ddb_lake.aws.items import CLOCK_SLACK_US, TableItems
 from ddb_lake.aws.landing_writer import Landing
 from ddb_lake.core.decode.export_lines import ITEM_MEMBER, Assertion, write_repair_line
 from ddb_lake.core.layout.table_names import REPAIRS_FOLDER
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.rate_limit import DEFAULT_READ_RATE
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.core.values.primary_key import check_keys, key_hash, key_text
@@ -28,6 +29,7 @@ from ddb_lake.core.verify.verdicts import Difference
 from ddb_lake.engine.row_diff import document_key_sql, register_functions
 from ddb_lake.errors import UndecodableError, UsageError
 from ddb_lake.pipeline.apply.apply import apply_objects
+from ddb_lake.pipeline.apply.erasures import read_erased_keys
 from ddb_lake.pipeline.load.export_files import download_files, lines_sql, open_export
 from ddb_lake.pipeline.merge.current import update_current
 from ddb_lake.pipeline.open_lake import Lake
@@ -129,7 +131,7 @@ def repair_from_source(
         What was repaired, and what still differs.
 
     Raises:
-        UsageError: a key is not one of this table, the source cannot be reached, or it was created again.
+        UsageError: a key is not one of this table or was erased, the source cannot be reached, or it was created again.
     """
     started = time.monotonic()
     require_same_source(lake, name)
@@ -164,7 +166,7 @@ def repair_from_export(lake: Lake, name: str, keys: Sequence[Item], uri: str) ->
         What was repaired, and what still differs.
 
     Raises:
-        UsageError: a key is not one of this table, or the export is older than the lake's newest, which wins over it.
+        UsageError: a key is not one of this table or was erased, or the export is older than the lake's newest, which wins over it.
         ExportError: the export is incomplete or damaged.
     """
     started = time.monotonic()
@@ -205,7 +207,7 @@ def repair_from_export(lake: Lake, name: str, keys: Sequence[Item], uri: str) ->
 
 
 def _by_text(lake: Lake, name: str, keys: Iterable[Item]) -> dict[str, Item]:
-    """Distinct keys by their text. Raises UsageError for one that is not a key of the table."""
+    """Distinct keys by their text. Raises UsageError for one that is not a key of the table, or that was erased."""
     names = _key(lake, name)
     distinct: dict[str, Item] = {}
     for key in keys:
@@ -215,6 +217,14 @@ def _by_text(lake: Lake, name: str, keys: Iterable[Item]) -> dict[str, Item]:
         except UndecodableError as error:
             raise UsageError(f"not a key of this table, whose key is {list(names)}: {error}", table=name) from None
         distinct[text] = {part: key[part] for part in names}
+    with lake.session() as session:
+        erased = read_erased_keys(lake, session, name)
+    if erased_keys := sum(map(erased.names, distinct)):  # a repair would land the item again
+        raise UsageError(
+            f"{count_text(erased_keys, 'of the keys was', 'of the keys were')} erased from the lake",
+            table=name,
+            hint="leave them out; `ddb-lake verify` does not report them",
+        )
     return distinct
 
 

@@ -28,11 +28,13 @@ from ddb_lake.pipeline.maintain.erase import erase_keys, unfinished
 from ddb_lake.pipeline.maintain.erasure import EraseRequest
 from ddb_lake.pipeline.maintain.quarantine import replay_quarantine
 from ddb_lake.pipeline.maintain.rebuild import rebuild_table
+from ddb_lake.pipeline.merge.entity_source import entities_behind
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.arrivals import list_unapplied
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.read.query import run_query
 from ddb_lake.pipeline.verify.full import verify_export
+from ddb_lake.pipeline.verify.repair import repair_from_export
 from ddb_lake_tests.simulator import Scenario, write
 from ddb_lake_tests.support.crashing_lake import Crash
 from ddb_lake_tests.support.effort import by_effort
@@ -274,7 +276,8 @@ def test_erasure_that_is_killed_after_any_step_is_completed_by_the_next_one(tmp_
         assert unfinished(opened, NAME) == []
 
 
-@pytest.mark.parametrize("at", [0, *(pytest.param(at, marks=pytest.mark.exhaustive) for at in range(1, 12))])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("at", range(12))
 def test_apply_during_an_erasure_and_erasure_during_an_apply_lose_nothing(tmp_path: Path, at: int) -> None:
     ground = Ground(tmp_path)
     ground.fill(changes=2)
@@ -375,6 +378,7 @@ def test_wrong_keys_are_refused_without_their_values(tmp_path: Path) -> None:
         assert opened.erasures(NAME) is None
 
 
+@pytest.mark.exhaustive
 def test_objects_of_others_are_reported_and_left(tmp_path: Path) -> None:
     ground = Ground(tmp_path)
     ground.fill(changes=1)
@@ -401,3 +405,22 @@ def test_erased_key_that_the_source_still_has_is_no_difference(tmp_path: Path) -
             tmp_path / "exports/3"
         )
         assert verify_export(opened, NAME, str(missing)).kinds == {"missing": 1}
+        with pytest.raises(UsageError, match="1 of the keys was erased"):
+            repair_from_export(opened, NAME, [ground.key], str(source))
+
+
+@pytest.mark.exhaustive
+def test_tables_of_entities_lose_the_item_and_stay_up_to_date(tmp_path: Path) -> None:
+    entities = [{"name": "quince", "key": {"id": "quince-*"}}, {"name": "rest"}]
+    ground = Ground(tmp_path, {"entities": entities})
+    full([item(SECRET, p=PRIVATE), item("quince-2", v=2), item("z", v=3)], at_us=T0_US).write(tmp_path / "exports/1")
+    pieces = [change(T0_US + MINUTE_US, item(SECRET, p=PRIVATE, v=5)), change(T0_US + MINUTE_US, item("z", v=5))]
+    with ground.lake() as opened:
+        load_export(opened, NAME, str(tmp_path / "exports/1"))
+        apply_objects(opened, NAME, [land(ground.landing / "2026/03/01/10/x", *pieces)])
+        ground.erase(opened)
+        assert ground.left() == []
+        assert entities_behind(opened, NAME) == ()
+        for entity, expected in (("quince", [("quince-2", 2)]), ("rest", [("z", 5)])):
+            with run_query(opened, f"SELECT id, v FROM orders_{entity}") as result:
+                assert [row for rows in result.batches() for row in rows] == expected
