@@ -1,10 +1,11 @@
 """The sensor: one for each lake. Each tick plans the due work of all tables and requests runs for it.
 
-Dagster evaluates it every 30 s in its daemon: https://docs.dagster.io/guides/automate/sensors
+Dagster's daemon evaluates it every 30 s, or every 10 s if notifications name new objects:
+https://docs.dagster.io/guides/automate/sensors
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -25,6 +26,9 @@ from ddb_lake.pipeline.plan.sightings import Seen
 from ddb_lake.pipeline.plan.work import digest
 
 INTERVAL_S = 30
+NOTIFIED_INTERVAL_S = 10
+"""The interval of a lake that receives notifications: an object waits for half of it on average."""
+
 SHOWN = 10
 """The most tables that the reason of a skipped tick names."""
 
@@ -39,6 +43,12 @@ def arrivals_sensor(definitions: dg.Definitions) -> dg.SensorDefinition:
     (found,) = (sensor for sensor in definitions.sensors or () if sensor.name.endswith(sensor_name("")))
     assert isinstance(found, dg.SensorDefinition)
     return found
+
+
+def interval_s(tables: Iterable[TableAssets]) -> int:
+    """The interval of the sensor of some tables, in seconds."""
+    changes = [one.table.changes for one in tables]
+    return NOTIFIED_INTERVAL_S if any(one is not None and one.notifications for one in changes) else INTERVAL_S
 
 
 def planning_sensor(
@@ -63,7 +73,7 @@ def planning_sensor(
     @dg.sensor(
         name=sensor_name(lake),
         jobs=jobs,
-        minimum_interval_seconds=INTERVAL_S,
+        minimum_interval_seconds=interval_s(tables.values()),
         default_status=status,
         description="Looks for landed objects that are not applied, finished exports that are not loaded, and files to"
         " compact, in all tables of the lake, and asks for the runs. Compares content, so late, earlier-sorting and"

@@ -11,7 +11,7 @@ import pytest
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
 from ddb_lake.core.capture.leases import FRESH_US
 from ddb_lake.errors import UsageError
-from ddb_lake.orchestration.sensor import arrivals_sensor
+from ddb_lake.orchestration.sensor import INTERVAL_S, NOTIFIED_INTERVAL_S, arrivals_sensor
 from ddb_lake.pipeline.follow.leases import LeaseKeeper
 from ddb_lake.pipeline.plan import due, planner
 from ddb_lake_tests.support.dagster_folders import FolderLake, inserted
@@ -23,6 +23,9 @@ class NoCredentialsError(Exception):
     """As botocore's is called."""
 
     __module__ = "botocore.exceptions"
+
+
+QUEUE = "https://sqs.eu-west-1.amazonaws.com/111122223333/landed"
 
 
 def test_run_request_resolves_against_the_definitions(folder_lake: Make) -> None:
@@ -96,6 +99,14 @@ def test_fault_of_one_table_is_logged_and_the_others_are_served(
 
     assert "broken: the folder cannot be read" in capfd.readouterr().err
     assert [request.tags["ddb_lake/reason"] for request in requests] == ["orders: 1 landed object is not applied"]
+
+
+@pytest.mark.parametrize(("changes", "expected_s"), [({}, INTERVAL_S), ({"notifications": QUEUE}, NOTIFIED_INTERVAL_S)])
+def test_lake_that_receives_notifications_ticks_sooner(
+    folder_lake: Make, changes: dict[str, str], expected_s: int
+) -> None:
+    other = {"name": "other", "key": ["k"], "changes": {"uri": "s3://landed/other/", **changes}}
+    assert arrivals_sensor(folder_lake(others=[other]).defs).minimum_interval_seconds == expected_s
 
 
 def test_sensor_is_stopped_at_the_start(folder_lake: Make) -> None:
