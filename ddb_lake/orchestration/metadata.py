@@ -26,6 +26,7 @@ from ddb_lake.pipeline.apply.changelog import IngestResult
 from ddb_lake.pipeline.load.load import LoadResult
 from ddb_lake.pipeline.merge.current import CurrentResult
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.misfits import misfits_of_load
 from ddb_lake.pipeline.read.status import table_status
 
 PREVIEW_ROWS = 5
@@ -141,6 +142,8 @@ def current_metadata(lake: Lake, name: str, result: CurrentResult | None = None)
             "conflicting keys": result.late,
             "seconds": round(result.seconds, 3),
         }
+        if result.misfits:
+            metadata["new values in no column"] = _listed(f"{one}; {one.advice}" for one in result.misfits)
     if found.name_collisions:
         metadata["name collisions"] = _listed(found.name_collisions)
     if found.lag_s is not None:
@@ -213,6 +216,8 @@ def snapshot_metadata(lake: Lake, name: str, result: LoadResult) -> dict[str, An
         metadata["notes"] = _listed(result.notes)
     if result.name_collisions:
         metadata["name collisions"] = _listed(result.name_collisions)
+    if misfits := misfits_of_load(lake, result):
+        metadata["values in no column"] = _listed(f"{one}; {one.advice}" for one in misfits)
     table = lake.current(name)
     if table is not None:
         metadata |= place(lake, name, table)

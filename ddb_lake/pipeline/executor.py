@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # the steps import this module for their types only, and so d
     from ddb_lake.config import TableSettings
     from ddb_lake.core.schema.table_schema import TableSchema
     from ddb_lake.engine.merge_plan import MergeCounts
+    from ddb_lake.engine.misfits import Misfit
     from ddb_lake.engine.session import Session
     from ddb_lake.lake.scan import TableScan
     from ddb_lake.pipeline.apply.deduplication import ReadGroup
@@ -83,6 +84,10 @@ class PlannedMerge(Protocol):
     @property
     def counts(self) -> MergeCounts:
         """How many keys change, and how they were decided."""
+
+    @property
+    def misfits(self) -> tuple[Misfit, ...]:
+        """After `fit`: the attributes of the new rows with values that no column holds. On Spark they are not counted."""
 
     def fit(self, schema: TableSchema, rows: int, iceberg: Callable[[TableSchema], Schema]) -> TableSchema:
         """Find the columns that fit the new rows.

@@ -30,6 +30,7 @@ from ddb_lake.core.schema.inference import Inference
 from ddb_lake.core.schema.table_schema import Path, TableSchema
 from ddb_lake.engine.key_text import key_hash_sql
 from ddb_lake.engine.merge_plan import MergeCounts
+from ddb_lake.engine.misfits import Misfit
 from ddb_lake.engine.schema_fitting import extend_schema, fit_schema, guess_from
 from ddb_lake.engine.session import Session
 from ddb_lake.lake.file_writer import MEASURED_FILES, FileWriter, mean_row_bytes
@@ -98,6 +99,7 @@ class SparkMerge:
         self._scratch_files: list[str] = []
         self._decided: dict[int, _Bucket] = {}
         self.counts = MergeCounts()
+        self.misfits: tuple[Misfit, ...] = ()
 
     # --- finding rows
 

@@ -19,7 +19,10 @@ from ddb_lake.core.operations.count_text import count_text
 
 if TYPE_CHECKING:
     from ddb_lake.core.schema.table_schema import NameCollision
+    from ddb_lake.engine.misfits import Misfit
     from ddb_lake.pipeline.apply.apply import ApplyResult
+
+_SHOWN_MISFITS = 5
 
 
 @command(
@@ -76,6 +79,16 @@ def print_apply_remarks(result: ApplyResult) -> None:
         for remark in current.notes:
             note(remark)
         warn_name_collisions(name, current.name_collisions)
+        warn_misfits(name, current.misfits)
+
+
+def warn_misfits(table: str, misfits: Sequence[Misfit]) -> None:
+    """Warn about attributes with values that no column holds."""
+    for misfit in misfits[:_SHOWN_MISFITS]:
+        warn(f"{table}: {misfit}; {misfit.advice}")
+    if len(misfits) > _SHOWN_MISFITS:
+        more = count_text(len(misfits) - _SHOWN_MISFITS, "more attribute has", "more attributes have")
+        warn(f"{table}: {more} values that no column holds; `ddb-lake doctor` names them")
 
 
 def warn_name_collisions(table: str, collisions: Sequence[NameCollision]) -> None:

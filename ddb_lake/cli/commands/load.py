@@ -17,10 +17,10 @@ from ddb_lake.cli.command import (
     strict_option,
     table_argument,
 )
-from ddb_lake.cli.commands.apply import warn_name_collisions, warn_quarantined
+from ddb_lake.cli.commands.apply import warn_misfits, warn_name_collisions, warn_quarantined
 from ddb_lake.cli.failures import print_doubts
 from ddb_lake.cli.invocation import Engine, Invocation, pass_invocation
-from ddb_lake.cli.output.progress import note, warn
+from ddb_lake.cli.output.progress import note
 from ddb_lake.cli.output.quantities import duration_text, size_text
 from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
@@ -28,11 +28,9 @@ from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.time_text import time_text
 
 if TYPE_CHECKING:
+    from ddb_lake.engine.misfits import Misfit
     from ddb_lake.pipeline.load.load import LoadResult
     from ddb_lake.pipeline.open_lake import Lake
-    from ddb_lake.pipeline.read.misfits import Misfit
-
-_SHOWN_MISFITS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +99,12 @@ def load(invocation: Invocation, table: str, uri: str | None, options: LoadOptio
     if not options.scan and any(option is not None for option in given):
         raise click.UsageError("--to, --segments, --read-rate, --consistent and --restart need --scan")
     from ddb_lake.pipeline.load.load import load_export
+    from ddb_lake.pipeline.read.misfits import misfits_of_load
 
     with invocation.lake(table, engine=options.engine) as lake:
         manifest = _scan(lake, table, options) if options.scan else uri or options.export_uri or ""
         result = load_export(lake, table, manifest, options.recreated, options.reject)
-        misfits = _misfits(lake, result)
+        misfits = misfits_of_load(lake, result)
     print_load_result(result, misfits, options.as_json)
     if status := print_doubts(result.doubts, result.quarantined, options.strict):
         click.get_current_context().exit(status)
@@ -142,14 +141,6 @@ def _scan(lake: Lake, table: str, options: LoadOptions) -> str:
     return scanned.manifest_uri
 
 
-def _misfits(lake: Lake, result: LoadResult) -> tuple[Misfit, ...]:
-    """After a full export, the attributes with values that no column holds. The rows of Spark's tables are not read here."""
-    from ddb_lake.pipeline.read.misfits import find_misfits
-
-    read = result.export_type == "FULL" and not result.already_loaded and lake.table(result.table).engine == "duckdb"
-    return find_misfits(lake, result.table) if read else ()
-
-
 def print_load_result(result: LoadResult, misfits: Sequence[Misfit], as_json: bool) -> None:
     """Print the result of a load, and its remarks on stderr."""
     if as_json:
@@ -157,11 +148,7 @@ def print_load_result(result: LoadResult, misfits: Sequence[Misfit], as_json: bo
     else:
         echo(load_text(result))
     print_load_remarks(result)
-    for misfit in misfits[:_SHOWN_MISFITS]:
-        warn(f"{result.table}: {misfit}")
-    if len(misfits) > _SHOWN_MISFITS:
-        more = count_text(len(misfits) - _SHOWN_MISFITS, "more attribute has", "more attributes have")
-        warn(f"{result.table}: {more} values that no column holds; `ddb-lake doctor` names them")
+    warn_misfits(result.table, misfits)
 
 
 def print_load_remarks(result: LoadResult) -> None:

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from ddb_lake.cli.doctor.finding import Finding, ok, warn
 from ddb_lake.cli.doctor.subject import TableSubject
 
-READ_THEM = "read them from `_rescued`, as the page on types shows"
-
 
 def examine_values(subject: TableSubject) -> Iterator[Finding]:
     """Every value is in a column; each attribute with values that no column holds is a finding."""
@@ -20,6 +18,6 @@ def examine_values(subject: TableSubject) -> Iterator[Finding]:
             return
         misfits = find_misfits(lake, subject.settings.name)
     for misfit in misfits:
-        yield warn(str(misfit), READ_THEM)
+        yield warn(str(misfit), misfit.advice)
     if not misfits:
         yield ok("each value is in a column")

@@ -13,6 +13,7 @@ from ddb_lake import errors
 from ddb_lake.aws.session import client as aws_client
 from ddb_lake.config import LakeSettings, TableSettings
 from ddb_lake.core.schema.table_schema import NameCollision
+from ddb_lake.engine.misfits import Misfit
 from ddb_lake.errors import ConfigError, TerminalError
 from ddb_lake.orchestration.spark.parameters import Action, emr_parameters, glue_parameters, job_extras, process_command
 from ddb_lake.pipeline.apply.apply import ApplyResult, apply_objects
@@ -124,4 +125,5 @@ def _collisions(found: dict[str, Any]) -> tuple[NameCollision, ...]:
 
 def _current(found: dict[str, Any]) -> CurrentResult:
     entities = tuple(EntityResult(**{**one, "name_collisions": _collisions(one)}) for one in found["entities"])
-    return CurrentResult(**{**_with_tuples(found), "entities": entities})
+    misfits = tuple(Misfit(**one) for one in found["misfits"])
+    return CurrentResult(**{**_with_tuples(found), "entities": entities, "misfits": misfits})

@@ -21,6 +21,7 @@ from ddb_lake.config import TableSettings
 from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, new_collisions
 from ddb_lake.engine.merge_plan import MergeRules, version_us
+from ddb_lake.engine.misfits import Misfit, sum_misfits
 from ddb_lake.engine.session import Session
 from ddb_lake.errors import CheckFailed, CommitConflict
 from ddb_lake.lake.commit import Commit, Delta
@@ -67,6 +68,7 @@ class CurrentResult:
         notes: remarks for the user.
         name_collisions: new columns whose names have a suffix, because several attributes need the same column name.
         entities: the entities whose tables were updated.
+        misfits: the attributes of the new rows with values that no column holds; not counted on Spark.
     """
 
     table: str
@@ -83,6 +85,7 @@ class CurrentResult:
     notes: tuple[str, ...] = ()
     name_collisions: tuple[NameCollision, ...] = ()
     entities: tuple[EntityResult, ...] = ()
+    misfits: tuple[Misfit, ...] = ()
 
     def __add__(self, later: CurrentResult) -> CurrentResult:
         return replace(
@@ -97,6 +100,7 @@ class CurrentResult:
             notes=(*self.notes, *later.notes),
             name_collisions=(*self.name_collisions, *later.name_collisions),
             entities=(*self.entities, *later.entities),
+            misfits=sum_misfits((*self.misfits, *later.misfits)),
         )
 
 
@@ -301,6 +305,7 @@ def _commit(lake: Lake, table: Table, tables: _Tables, merge: PlannedMerge) -> C
         late=counts.late,
         ties=counts.ties,
         name_collisions=new_collisions(known.schema, schema),
+        misfits=merge.misfits,
     )
 
 

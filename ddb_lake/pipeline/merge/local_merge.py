@@ -16,6 +16,7 @@ from pyiceberg.table.metadata import TableMetadata
 from ddb_lake.config import TableSettings
 from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.engine.merge_plan import MergeCounts, MergePlan, plan_merge
+from ddb_lake.engine.misfits import Misfit, count_misfits
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.schema_fitting import SAMPLE_ROWS, SessionProjection, extend_schema, fit_schema, guess
 from ddb_lake.engine.session import Session, with_memory
@@ -35,6 +36,7 @@ class LocalMerge:
     def __init__(self, session: Session, settings: TableSettings, plan: MergePlan) -> None:
         self._session, self._settings, self._plan = session, settings, plan
         self.counts: MergeCounts = plan.counts
+        self.misfits: tuple[Misfit, ...] = ()
         self._rows = ""
 
     @classmethod
@@ -45,6 +47,7 @@ class LocalMerge:
     def fit(self, schema: TableSchema, rows: int, iceberg: Callable[[TableSchema], Schema]) -> TableSchema:  # noqa: ARG002
         """Project the new states onto the columns that fit them. Field ids are needed only when rows are written."""
         schema, self._rows = fit_rows(self._session, self._plan, schema, self._settings, rows)
+        self.misfits = count_misfits(self._session, self._rows, schema.columns)
         return schema
 
     def write(self, table: Table, metadata: TableMetadata) -> tuple[list[DataFile], list[DataFile]]:
