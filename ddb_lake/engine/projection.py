@@ -52,6 +52,9 @@ LOOKED_UP = 50
 LOOKED_UP_BY_KERNEL = 100
 """The same if the record kernel reads most documents. The others are looked up."""
 
+LARGE_DOCUMENT_BYTES = 8 * 1024
+"""The mean size of documents that are not read by the kernel: it copies the texts of a batch, beside the memory limit of DuckDB."""
+
 _NOTHING: Final = {"_": "JSON"}
 """The structure of an object none of whose members are read. DuckDB refuses an empty one and, since 2.0, an empty name."""
 
@@ -82,6 +85,7 @@ class Projection:
         member: the member of a document that is the item (`Item` in the lines of an export). By default, the document is
             the item.
         check: counts the lines without a valid item, whose rows must not be used. Without it, all documents are valid.
+        document_bytes: about the mean size of a document; 0 if it is not known, or documents are read a few at a time.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class Projection:
         nulls: Iterable[Path] = (),
         member: str | None = None,
         check: LineCheck | None = None,
+        document_bytes: int = 0,
     ) -> None:
         self.schema = schema
         self._check = check
@@ -107,7 +112,7 @@ class Projection:
             if self._reaches(path):
                 self._node(path).nullable = True
         self._mark(self._root)
-        library = load().library
+        library = load().library if document_bytes < LARGE_DOCUMENT_BYTES else None
         most = LOOKED_UP if library is None else LOOKED_UP_BY_KERNEL
         self._looked_up: list[str] | None = [] if 0 < len(schema.columns) + self._nullable(self._root) <= most else None
         self._raw: dict[str, str] = {}

@@ -33,7 +33,14 @@ from ddb_lake.engine.session import Session
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.scan import TableScan
 from ddb_lake.pipeline.load.export_files import Export, ExportLines, InvalidLines, LocalFile, download_files, lines_sql
-from ddb_lake.pipeline.load.snapshot_writer import RUN_SHARE, infer_from_sample, mismatched_files, runs_of, write_run
+from ddb_lake.pipeline.load.snapshot_writer import (
+    RUN_SHARE,
+    infer_from_sample,
+    mean_line_bytes,
+    mismatched_files,
+    runs_of,
+    write_run,
+)
 from ddb_lake.spark.access import TableAccess
 from ddb_lake.spark.carrier import Carrier
 from ddb_lake.spark.scratch import BUCKET, ScratchFolder, ScratchRows, write_buckets
@@ -149,7 +156,7 @@ def write_share(task: WriteShare) -> Written:
         writer = FileWriter(session.con, access.io, access.location, task.iceberg)
 
         def write(files: Sequence[LocalFile], check: LineCheck) -> list[str]:
-            projection = Projection(task.schema, task.nulls, ITEM_MEMBER, check)
+            projection = Projection(task.schema, task.nulls, ITEM_MEMBER, check, mean_line_bytes(files))
             projection.register(session.con)
             runs = runs_of(files, int(RUN_SHARE * access.memory_bytes))
             as_of_us = share.export.summary.as_of_us

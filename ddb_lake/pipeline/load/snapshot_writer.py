@@ -128,7 +128,7 @@ class LocalSnapshotWriter:
 
         def write(files: Sequence[LocalFile], check: LineCheck) -> None:
             self.discard()
-            projection = Projection(schema, nulls, ITEM_MEMBER, check)
+            projection = Projection(schema, nulls, ITEM_MEMBER, check, mean_line_bytes(files))
             projection.register(session.con)
             runs = list(runs_of(files, int(RUN_SHARE * target.memory_bytes)))
             for number, run in enumerate(runs):
@@ -221,7 +221,7 @@ def write_run(
     schema = projection.schema
     key = ", ".join(carried(c.name) for c in schema.columns if c.path in {(k,) for k in schema.key})
     items = projection.select(lines_sql(files))
-    row_bytes = sum(file.content_bytes for file in files) // max(1, sum(file.items for file in files))
+    row_bytes = mean_line_bytes(files)
 
     def write(order: str) -> list[str]:
         # The key's text and hash are computed after sorting: they would make the sorted rows larger.
@@ -233,6 +233,11 @@ def write_run(
         return writer.write_paths(rows, split=True, row_bytes=row_bytes)
 
     return sorted_if_it_fits(session, key, write, row_bytes)
+
+
+def mean_line_bytes(files: Sequence[LocalFile]) -> int:
+    """The mean size of a line of some data files; 0 without items."""
+    return sum(file.content_bytes for file in files) // max(1, sum(file.items for file in files))
 
 
 def mismatched_files(files: Sequence[LocalFile], counts: dict[str, int]) -> Iterator[str]:

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from ddb_lake.core.decode.export_lines import ITEM_MEMBER, read_full_line
 from ddb_lake.core.schema.inference import Inference
-from ddb_lake.core.schema.table_schema import SchemaOptions, TableSchema
+from ddb_lake.core.schema.table_schema import Column, SchemaOptions, TableSchema
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.engine.native.items import ItemReader, KnownAttribute
 from ddb_lake.engine.native.library import load
-from ddb_lake.engine.projection import Projection
+from ddb_lake.engine.projection import LARGE_DOCUMENT_BYTES, Projection
 from ddb_lake.engine.session import Session, connect
 from ddb_lake_tests.support.effort import SHARED_FIXTURE, by_effort, examples
 from ddb_lake_tests.support.line_check import Recording
@@ -259,6 +259,15 @@ def assert_projected_alike(session: Session, lines: Sequence[bytes], known: Sequ
 def _is_utf8(text: bytes) -> bool:
     """Whether a text can be a string of DuckDB."""
     return text.decode("utf-8", "replace").encode() == text and b"\x00" not in text
+
+
+def test_large_documents_are_left_to_sql() -> None:
+    schema = TableSchema((), (Column(("id",), "S", "id", "string"),))
+    queries = [
+        Projection(schema, document_bytes=size).select("documents")
+        for size in (0, LARGE_DOCUMENT_BYTES - 1, LARGE_DOCUMENT_BYTES)
+    ]
+    assert ["n.is_read" in query for query in queries] == [True, True, False]
 
 
 @pytest.mark.parametrize("seed", range(by_effort(1, 40)))
