@@ -70,9 +70,9 @@ def check_event(result: dg.AssetCheckResult) -> Any:
 
 
 def advice_metadata(steps: Sequence[str], table: TableSettings) -> dict[str, Any]:
-    """The steps as a numbered table: Dagster's UI shows tables, and hides Markdown behind a click."""
+    """The steps as a numbered table: Dagster's UI hides Markdown behind a click. Cells of a table are plain text in it."""
     rows = [
-        dg.TableRecord({"step": number, "do": step.format(table=table.name)})
+        dg.TableRecord({"step": number, "do": step.replace("`", '"').format(table=table.name)})
         for number, step in enumerate(steps, start=1)
     ]
     return {TODO: dg.TableMetadataValue(rows, _ADVICE_SCHEMA)}

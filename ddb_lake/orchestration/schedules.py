@@ -120,6 +120,7 @@ def checks_schedule(
             selection=dg.AssetSelection.checks(*checks) | dg.AssetSelection.assets(overview.key),
             executor_def=dg.in_process_executor,
             tags={LAKE_TAG: lake},
+            description="Evaluates the checks that must be red if no run happens, and brings the lake's overview up to date.",
         ),
         cron_schedule=CHECKS_CRON,
         execution_timezone="UTC",

@@ -49,7 +49,7 @@ def _measure(every: str, folder: Path, loads: int, pictures: Path | None) -> Non
     with dg.DagsterInstance.local_temp(str(folder)) as instance:
         for key in keys[-200:]:
             instance.report_runless_asset_event(dg.AssetMaterialization(ASSET, partition=key))
-    (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\nnux: {enabled: false}\n")
     newest = keys[-1]
     clicked: list[float] = []
     loaded: list[float] = []

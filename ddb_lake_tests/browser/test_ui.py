@@ -55,7 +55,7 @@ def test_red_check_says_what_is_wrong_and_what_to_do(ui: str, page: Page) -> Non
     expect(page.get_by_text("Failed", exact=True).first).to_be_visible()
     expect(page.get_by_text("the Kinesis destination was disabled")).to_be_visible()
     expect(page.get_by_text("what to do", exact=True)).to_be_visible()
-    expect(page.get_by_text("`ddb-lake repair orders --gaps` exports exactly those stretches")).to_be_visible()
+    expect(page.get_by_text('"ddb-lake repair orders --gaps" exports exactly those stretches')).to_be_visible()
 
 
 def test_overview_shows_which_table_needs_a_look(ui: str, page: Page) -> None:

@@ -168,6 +168,13 @@ def test_columns_can_be_followed_from_the_mart_to_the_lake(run: dg.ExecuteInProc
     assert lineage["staging/stg_orders_changes"]["_new_image"] == {("changes/orders", "new_image")}
 
 
+def test_every_test_of_dbt_says_what_it_tests(defs: dg.Definitions) -> None:
+    graph = defs.resolve_asset_graph()
+    of_models = [key for key in graph.asset_check_keys if key.asset_key.path[0] in ("staging", "history", "marts")]
+    said = {key.name: graph.get_check_spec(key).description for key in of_models}
+    assert said and [name for name, text in said.items() if not text] == []
+
+
 def test_models_follow_the_lake_unless_a_schedule_builds_them(defs: dg.Definitions, small: Small) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         scheduled, following = Ticks(defs, instance), Ticks(small.definitions(project=str(small.project)), instance)

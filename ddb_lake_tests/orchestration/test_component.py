@@ -21,6 +21,9 @@ ORDERS: dict[str, Any] = {
 }
 
 
+FULL_CHECK = {"full": {"schedule": "0 6 * * 0"}}
+
+
 def attributes(*tables: dict[str, Any], **more: Any) -> dict[str, Any]:
     lake = {"warehouse": "lake", "tables": list(tables or [ORDERS]), **more}
     return {"type": "ddb_lake.DynamoDBLakeComponent", "attributes": lake}
@@ -164,6 +167,16 @@ def test_writers_of_a_table_share_a_pool_and_exports_do_not() -> None:
 
     assert pools["changes/orders"] == pools["current/orders"] == pools["snapshot/orders"] == "ddb_lake_orders"
     assert pools["export/orders"] == "ddb_lake_export_orders"
+
+
+def test_everything_that_can_be_started_has_a_description() -> None:
+    defs = build({**ORDERS, "daily_states": {"start": "2026-03-01", "schedule": "30 1 * * *"}, "checks": FULL_CHECK})
+    jobs = [defs.resolve_job_def(job.name) for job in defs.get_repository_def().get_all_jobs()]
+    described = {job.name: job.description for job in jobs if not job.name.startswith("__")}
+    described |= {sensor.name: sensor.description for sensor in defs.sensors or ()}
+    graph = defs.resolve_asset_graph()
+    described |= {str(key): graph.get_check_spec(key).description for key in graph.asset_check_keys}
+    assert len(described) > 15 and [name for name, text in described.items() if not text] == []
 
 
 def test_lake_without_tables_is_nothing() -> None:

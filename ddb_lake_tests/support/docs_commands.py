@@ -137,7 +137,7 @@ def _dbt(arguments: Sequence[str]) -> None:
 
 def _dg(arguments: Sequence[str]) -> None:
     known = (["scaffold", "defs", "ddb_lake.DynamoDBLakeComponent"], ["check", "defs"], ["dev"])
-    assert list(arguments[:3]) in known, arguments
+    assert list(arguments[:3]) in known or list(arguments[:2]) == ["launch", "--assets"], arguments
 
 
 def _anything(arguments: Sequence[str]) -> None:

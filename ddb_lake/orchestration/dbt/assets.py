@@ -173,12 +173,40 @@ class LakeTranslator(DagsterDbtTranslator):  # type: ignore[misc]  # dagster-dbt
         follows = self._follows and dbt_resource_props["resource_type"] == "model"
         return named or (follows_dependencies() if follows else None)
 
+    def get_asset_check_spec(
+        self, asset_spec: dg.AssetSpec, manifest: Mapping[str, Any], unique_id: str, project: Any
+    ) -> dg.AssetCheckSpec | None:
+        """A dbt test as a check. One without a description gets a sentence that says what it tests."""
+        spec: dg.AssetCheckSpec | None = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
+        if spec is None or spec.description:
+            return spec
+        return spec._replace(description=dbt_test_sentence(manifest["nodes"].get(unique_id, {"name": spec.name})))
+
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         """The model's folder below `models`, unless dbt says another group."""
         named: str | None = super().get_group_name(dbt_resource_props)
         if named or dbt_resource_props["resource_type"] != "model":
             return named
         return "_".join(part for part in (self._key_prefix, _layer(dbt_resource_props)) if part)
+
+
+def dbt_test_sentence(test: Mapping[str, Any]) -> str:
+    """What a dbt test tests: its own description, else a sentence from its kind, its column and its arguments."""
+    if test.get("description"):
+        return str(test["description"])
+    kind = test.get("test_metadata", {})
+    name, given = kind.get("name"), kind.get("kwargs", {})
+    column = given.get("column_name") or test.get("column_name")
+    known = {
+        "not_null": f"No row has NULL in {column}.",
+        "unique": f"No two rows have the same {column}.",
+        "accepted_values": f"{column} has no value other than {', '.join(map(str, given.get('values', ())))}.",
+        "relationships": f"Each {column} is in {given.get('to')}, column {given.get('field')}.",
+    }
+    if name in known and column:
+        return escape_markdown(known[name])
+    told = f"dbt's test {name} of {column}" if name and column else f"dbt's test {name or test['name']}"
+    return escape_markdown(f"{told}: the query of the test returns no row.")
 
 
 def _meta(props: Mapping[str, Any]) -> Mapping[str, Any]:
