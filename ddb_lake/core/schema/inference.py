@@ -331,7 +331,7 @@ class Inference:
 
 @dataclass(frozen=True, slots=True)
 class _Leaf:
-    """A column that some values need, and how many values. `rank`: a number of values in whose place it stands in the precedence."""
+    """A column that some values need, and how many values. `rank`: the number of values that decides its precedence."""
 
     path: Path
     tag: str

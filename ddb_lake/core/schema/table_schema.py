@@ -274,7 +274,7 @@ def column_names(
 
 
 def with_variants(columns: Iterable[Column], known: TableSchema) -> list[Column]:
-    """The columns, of which each path has at most one that is no variant.
+    """The columns with roles. Each path has at most one column that is no variant.
 
     That is the declared one; else the one whose type has the path's name in `known`; else the first without a variant's name
     in `known`. A column that was a variant once stays one, so a name keeps its meaning when other types come and go.

@@ -1,11 +1,14 @@
-"""Proves an erasure: reads every file of a table, and everything that the lake landed, and finds no key and no value of its own.
+"""Proves an erasure: reads every file of a table, and everything that the lake landed, and finds no erased key.
+
+An item's other values are not searched for, because other items may have the same ones. They are gone because each file that had
+a row, record or document with the key was rewritten or deleted.
 
 Each kind of file is read in its own way:
 
 - Parquet: no row has a key, also no row that is deleted by position, and no bytes of the quarantine name one. A file that no snapshot
   names and that has a key belongs to a writer whose commit conflicted with the erasure, so it is deleted.
 - Manifests: they have bounds of columns only of files that exist, and these were read.
-- Metadata of tables, and all text: it has none of the values that only the erased items had.
+- Metadata of tables, and all text: it has no text of a key that has at least four characters.
 - Landing: no record, item or document names a key.
 """
 
