@@ -199,13 +199,10 @@ class _Update:
         columns = {column.path[0] for column in source.state.schema.columns}
         for rule in source.rules:
             for (name,) in map(part_path, rule.parts):
-                pointer = literal(f'"/{name}')  # a name has neither ~ nor /
-                if name in columns or self._session.value(
-                    f"SELECT count(*) FROM {rows} WHERE _rescued IS NOT NULL AND contains(_rescued, {pointer})"
-                ):
+                if name in columns or self._session.value(f"SELECT count(*) FROM {rows} WHERE {_rescues(name)}"):
                     raise CheckFailed(
-                        f"an item has an attribute {name!r}, as entity {rule.name!r} spells a part of the key; nothing was"
-                        " committed. Give the part another name",
+                        f"an item has an attribute {name!r}, as entity {rule.name!r} spells a part of the key; the tables of"
+                        " entities were not updated. Give the part another name",
                         table=source.settings.name,
                     )
 
@@ -323,6 +320,15 @@ class _Update:
 
 
 # --- rows of one entity
+
+
+def _rescues(name: str) -> str:
+    """SQL condition: `_rescued` has a value of an attribute, or of a member of it. `name`: has neither `~` nor `/`."""
+    is_of_it = f"k = {literal(f'/{name}')} OR starts_with(k, {literal(f'/{name}/')})"
+    return (
+        f"contains(_rescued, {literal(f'/{name}')})"  # quick, and true for texts that contain it, too
+        f" AND len(list_filter(json_keys(_rescued), lambda k: {is_of_it})) > 0"
+    )
 
 
 def past_entity(lake: Lake, session: Session, name: str, number: int, rows: tuple[TableSchema, str]) -> str:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from ddb_lake.core.layout.table_names import entity_table
 from ddb_lake.core.schema.key_patterns import EntityRule, part_path
-from ddb_lake.core.schema.table_schema import pointer
+from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.engine.entity_rows import check_rules, entity_number_sql
 from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.session import Session
-from ddb_lake.engine.sql import literal
+from ddb_lake.engine.sql import carried
 from ddb_lake.lake.entity_state import EntityState
 from ddb_lake.lake.scan import scan_table
 from ddb_lake.lake.state import CurrentState
@@ -105,7 +105,7 @@ def compare_entities(lake: Lake, name: str) -> EntitiesComparison | None:
                     is_behind,
                     expected,
                     *_differences(session, number),
-                    unconverted=_unconverted(session, rows, rule),
+                    unconverted=_unconverted(session, rows, state.schema, rule),
                 )
             )
     return EntitiesComparison(sum(counts.values()), counts.get(None, 0), tuple(compared))
@@ -121,14 +121,13 @@ def _differences(session: Session, number: int) -> tuple[int, int, int, int]:
     return rows, missing, extra, rows - keys
 
 
-def _unconverted(session: Session, rows: str, rule: EntityRule) -> tuple[tuple[str, int], ...]:
-    """The rows with a part that is no value of its declared type: such a part is in `_rescued`."""
+def _unconverted(session: Session, rows: str, schema: TableSchema, rule: EntityRule) -> tuple[tuple[str, int], ...]:
+    """The rows with a part that is no value of its declared type. A part has a character at least, so its column is NULL only then."""
     found = []
     for part, kind in rule.types.items():
         if kind != "string":
-            key = literal(f'"{pointer(part_path(part))}":')
-            count = session.value(
-                f"SELECT count(*) FROM {rows} WHERE _rescued IS NOT NULL AND contains(_rescued, {key})"
-            )
+            column = schema.column(part_path(part))
+            missing = "true" if column is None else f"{carried(column.name)} IS NULL"
+            count = session.value(f"SELECT count(*) FROM {rows} WHERE {missing}")
             found += [(part, count)] if count else []
     return tuple(found)

@@ -336,6 +336,29 @@ def test_attribute_that_is_named_as_a_part_is_an_error(tmp_path: Path) -> None:
         _loaded(tmp_path / "export", lake, item("USER#ann", "ORDER#7", **{"{number}": 1}))
 
 
+def test_text_that_has_the_pointer_of_a_part_is_no_attribute(tmp_path: Path) -> None:
+    text = '{"paths":{"/{customer}":{},"/{customer}/x":{}}}'
+    with lake_of(tmp_path / "lake", table()) as lake:
+        _loaded(
+            tmp_path / "export",
+            lake,
+            *(item(f"USER#{n}", "PROFILE", v=n) for n in range(200)),
+            item("USER#ann", "ORDER#7", v=text, **{"{customer}x": {"NULL": True}}),
+        )
+        assert queried(lake, "SELECT v FROM app_order") == [(text,)]
+        check(lake)
+
+
+def test_a_part_that_a_double_rounds_has_its_type(tmp_path: Path) -> None:
+    rounded = table()
+    rounded["entities"] = [DESIGNS[0][0], {**DESIGNS[0][1], "columns": {"number": "double"}}, DESIGNS[0][2]]
+    with lake_of(tmp_path / "lake", rounded) as lake:
+        _loaded(tmp_path / "export", lake, item("USER#ann", "ORDER#1.5"), item("USER#ann", "ORDER#x"))
+        assert queried(lake, "SELECT number FROM app_order ORDER BY SK") == [(1.5,), (None,)]
+        found = compare_entities(lake, "app")
+        assert found is not None and found.entities[1].unconverted == (("number", 1),)
+
+
 def test_pattern_of_another_key_is_an_error(tmp_path: Path) -> None:
     other = {"name": "app", "key": [], "entities": [{"name": "user", "key": {"pk": "USER#*"}}]}
     with lake_of(tmp_path / "lake", table(entities=[])) as lake:
