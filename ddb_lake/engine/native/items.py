@@ -52,6 +52,13 @@ class KnownAttribute:
             known.places[names[-1]] = place
         return item
 
+    def with_members(self) -> list[KnownAttribute]:
+        """The attribute and all below it, in the kernel's order: level by level, the members of each follow each other."""
+        known = [self]
+        for one in known:
+            known.extend(one.members.values())
+        return known
+
 
 class ItemReader:
     """Reads documents that are valid items of known attributes, each once and of the expected type, and nothing else.
@@ -69,9 +76,7 @@ class ItemReader:
         self._read_items = library.ddb_lake_read_items
         self._member = None if member is None else member.encode()
         self._texts = texts
-        known = [item]
-        for one in known:
-            known.extend(one.members.values())
+        known = item.with_members()
         self._attributes = (Attribute * len(known))()
         self._names = [one.name.encode(errors="surrogatepass") for one in known]  # no document has a surrogate
         first = 1
@@ -84,16 +89,21 @@ class ItemReader:
         """For each document, whether it was read, and its texts in their places; NULL for an attribute that it does not have.
 
         Strings have their escapes resolved, lists, maps and sets are JSON texts. A document that was not read has no texts,
-        and may still be a valid item.
+        and may still be a valid item. NULL is not read.
 
         Args:
-            documents: an Arrow array of strings, or a chunked one.
+            documents: an Arrow array of strings, or a chunked one; their UTF-8 has at most 2,147,483,647 bytes together.
 
         Raises:
             MemoryError: as in Python.
+            pyarrow.ArrowInvalid: there are more bytes.
         """
         if isinstance(documents, pa.ChunkedArray):
             documents = documents.combine_chunks()
+        if documents.type != pa.string():  # the kernel reads offsets of 32 bits
+            documents = documents.cast(pa.string())
+        if documents.null_count:  # behind NULL, Arrow allows any bytes
+            documents = documents.fill_null("")
         rows, (_, offsets, data) = len(documents), documents.buffers()
         places = rows * self._texts
         starts = pa.allocate_buffer(4 * (places + 1))

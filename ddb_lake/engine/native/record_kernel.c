@@ -967,7 +967,7 @@ typedef struct {
   int64_t attribute_count;
   int64_t texts; /* of a row */
   /* the result, as Arrow arrays */
-  uint8_t *read;     /* bits: the document is an item of known attributes, and its texts are there */
+  uint8_t *read;     /* bits: the document is an item of known attributes, and its texts are there; set to 0 by the caller */
   uint8_t *bytes;    /* as many as the documents have */
   int32_t *starts;   /* rows * texts + 1 */
   uint8_t *valid;    /* rows * texts bits; set to 0 by the caller */
@@ -1223,13 +1223,14 @@ EXPORT int64_t ddb_lake_read_items(const Items *items) {
       r.unescaped = scratch;
       for (i = 0; i < texts; i++) r.found[i].at = NULL;
       p = document(&r, p);
-      if (p == r.end) {
+      if (p != r.end) p = NULL;
+      if (p) {
         count++;
         items->read[row >> 3] |= (uint8_t)(1 << (row & 7));
       }
       for (i = 0; i < texts; i++) {
         int64_t at = row * texts + i;
-        if (p == r.end && r.found[i].at) {
+        if (p && r.found[i].at) {
           memcpy(items->bytes + place, r.found[i].at, r.found[i].length);
           place += (int64_t)r.found[i].length;
           items->valid[at >> 3] |= (uint8_t)(1 << (at & 7));

@@ -1,5 +1,11 @@
-/* Runs the record kernel over objects from standard input, each behind its length (32 bits, little-endian), and prints how many rows
-   it read. Compiled with sanitizers: every object and every column is an allocation of exactly its size. */
+/* Runs the record kernel over standard input. Compiled with sanitizers: whatever the kernel gets is an allocation of exactly its size.
+   All numbers are of 32 bits, little-endian; a text is its length and its bytes.
+
+   records: the input is objects, each a text. Prints how many rows were read.
+   items: the input is groups of documents, each behind the attributes that are known: whether a document has one member, and the
+   member's name; the number of attributes and of texts of a row; the attributes, each its name and the other members of
+   `Attribute`; the number of documents, and the documents. Reads each group at once, and each document alone, whose result must be
+   the same. Writes the results of the groups: `read`, `valid`, `starts` and `bytes`. */
 
 #include "../../../ddb_lake/engine/native/record_kernel.c"
 
@@ -10,6 +16,29 @@ static void *memory(size_t size) {
   if (!found) exit(2);
   return found;
 }
+
+/* --- the input */
+
+static int more(void) {
+  int next = getchar();
+  return next != EOF && ungetc(next, stdin) != EOF;
+}
+
+static uint32_t word(void) {
+  uint8_t bytes[4];
+  if (fread(bytes, 1, 4, stdin) != 4) exit(2);
+  return load32(bytes);
+}
+
+static uint8_t *text(uint32_t *size) {
+  uint8_t *bytes;
+  *size = word();
+  bytes = memory(*size);
+  if (fread(bytes, 1, *size, stdin) != *size) exit(2);
+  return bytes;
+}
+
+/* --- records */
 
 static void make_batch(Batch *b, int64_t rows, int64_t text_bytes) {
   static const uint8_t TABLE[] = {'o', 'r', 'd', 'e', 'r', 's'}, KEY[] = {'i', 'd'};
@@ -67,17 +96,16 @@ static int64_t read_object(Batch *b, const uint8_t *bytes, size_t size) {
   return rows;
 }
 
-int main(void) {
+static int read_objects(void) {
   static Batch large, tiny; /* static, so that their memory is no leak */
-  uint8_t head[4];
   int64_t rows = 0, tiny_rows = 0, cut_rows = 0;
   uint64_t chance = 88172645463325252ULL;
   make_batch(&large, 1000, 1 << 20);
   make_batch(&tiny, 3, 700);
-  while (fread(head, 1, 4, stdin) == 4) {
-    size_t size = load32(head), i;
-    uint8_t *bytes = memory(size);
-    if (fread(bytes, 1, size, stdin) != size) return 2;
+  while (more()) {
+    uint32_t size;
+    uint8_t *bytes = text(&size);
+    size_t i;
     rows += read_object(&large, bytes, size);
     tiny_rows += read_object(&tiny, bytes, size);
     for (i = 0; i < 16 && size; i++) { /* the object, cut anywhere */
@@ -90,4 +118,122 @@ int main(void) {
   }
   printf("%lld %lld %lld\n", (long long)rows, (long long)tiny_rows, (long long)cut_rows);
   return 0;
+}
+
+/* --- items */
+
+static size_t bytes_of_bits(int64_t bits) { return (size_t)(bits + 7) / 8; }
+
+/* Reads documents into results of exactly the size that is needed. */
+static void read_items(Items *items) {
+  int64_t places = items->rows * items->texts;
+  items->read = memory(bytes_of_bits(items->rows));
+  items->valid = memory(bytes_of_bits(places));
+  items->starts = memory((size_t)(places + 1) * 4);
+  items->bytes = memory((size_t)(items->offsets[items->rows] - items->offsets[0]));
+  memset(items->read, 0, bytes_of_bits(items->rows));
+  memset(items->valid, 0, bytes_of_bits(places));
+  if (ddb_lake_read_items(items) < 0) exit(2);
+}
+
+static void free_result(Items *items) {
+  free(items->read);
+  free(items->valid);
+  free(items->starts);
+  free(items->bytes);
+}
+
+static int bit(const uint8_t *bits, int64_t place) { return bits[place / 8] >> place % 8 & 1; }
+
+/* Whether a document alone gives the same result as within its group. */
+static int same_alone(const Items *group, int64_t row) {
+  int32_t offsets[2] = {0, 0}, start = group->starts[row * group->texts];
+  size_t size = (size_t)(group->offsets[row + 1] - group->offsets[row]);
+  uint8_t *data = memory(size);
+  int64_t i;
+  int same;
+  Items alone = *group;
+  offsets[1] = (int32_t)size;
+  memcpy(data, group->data + group->offsets[row], size);
+  alone.data = data;
+  alone.offsets = offsets;
+  alone.rows = 1;
+  read_items(&alone);
+  same = bit(alone.read, 0) == bit(group->read, row);
+  for (i = 0; i < group->texts; i++) {
+    same &= bit(alone.valid, i) == bit(group->valid, row * group->texts + i);
+    same &= alone.starts[i + 1] == group->starts[row * group->texts + i + 1] - start;
+  }
+  same = same && !memcmp(alone.bytes, group->bytes + start, (size_t)alone.starts[group->texts]);
+  free_result(&alone);
+  free(data);
+  return same;
+}
+
+static int read_group(void) {
+  Items items;
+  Attribute *attributes;
+  uint32_t has_member = word(), size;
+  uint8_t *member = text(&size), *data = NULL;
+  int32_t *offsets;
+  size_t used = 0, room = 0;
+  int64_t i, k;
+  memset(&items, 0, sizeof items);
+  items.member = member;
+  items.member_length = has_member ? (int64_t)size : -1;
+  items.attribute_count = word();
+  items.texts = word();
+  attributes = memory((size_t)items.attribute_count * sizeof *attributes);
+  items.attributes = attributes;
+  for (i = 0; i < items.attribute_count; i++) {
+    attributes[i].name = text(&size);
+    attributes[i].name_length = size;
+    for (k = 0; k < TAGS; k++) attributes[i].text[k] = (int32_t)word();
+    attributes[i].first = (int32_t)word();
+    attributes[i].members = (int32_t)word();
+  }
+  items.rows = word();
+  offsets = memory((size_t)(items.rows + 1) * 4);
+  offsets[0] = 0;
+  for (i = 0; i < items.rows; i++) {
+    uint8_t *document = text(&size);
+    if (used + size > room || !room) {
+      room = 2 * (used + size) + 1;
+      data = realloc(data, room);
+      if (!data) exit(2);
+    }
+    memcpy(data + used, document, size);
+    free(document);
+    used += size;
+    offsets[i + 1] = (int32_t)used;
+  }
+  data = realloc(data, used ? used : 1);
+  if (!data) exit(2);
+  items.data = data;
+  items.offsets = offsets;
+  read_items(&items);
+  for (i = 0; i < items.rows; i++)
+    if (!same_alone(&items, i)) {
+      fprintf(stderr, "document %lld alone gives another result\n", (long long)i);
+      return 3;
+    }
+  fwrite(items.read, 1, bytes_of_bits(items.rows), stdout);
+  fwrite(items.valid, 1, bytes_of_bits(items.rows * items.texts), stdout);
+  fwrite(items.starts, 4, (size_t)(items.rows * items.texts + 1), stdout);
+  fwrite(items.bytes, 1, (size_t)items.starts[items.rows * items.texts], stdout);
+  free_result(&items);
+  for (i = 0; i < items.attribute_count; i++) free((void *)attributes[i].name);
+  free(attributes);
+  free(member);
+  free(data);
+  free(offsets);
+  return 0;
+}
+
+int main(int count, char **arguments) {
+  int failed = 0;
+  if (count == 2 && !strcmp(arguments[1], "records")) return read_objects();
+  if (count != 2 || strcmp(arguments[1], "items")) return 2;
+  while (!failed && more()) failed = read_group();
+  return failed;
 }

@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 import duckdb
 import orjson
@@ -24,76 +24,17 @@ from ddb_lake.engine.native.library import load
 from ddb_lake.engine.projection import LARGE_DOCUMENT_BYTES, Projection
 from ddb_lake.engine.session import Session, connect
 from ddb_lake_tests.support.effort import SHARED_FIXTURE, by_effort, examples
+from ddb_lake_tests.support.kernel_items import LEFT, POINTERS, READ, line, mutated_lines
 from ddb_lake_tests.support.line_check import Recording
 from ddb_lake_tests.support.mutated_bytes import mutated
 from ddb_lake_tests.support.staged_objects import record_kernel
 from ddb_lake_tests.support.strategies import items
-
-POINTERS: Final = (
-    "/id/S", "/n/N", "/n/NULL", "/n/S", "/b/B", "/yes/BOOL", "/none/NULL", "/ss/SS", "/ns/NS", "/bs/BS", "/list/L", "/doc/M",
-    "/map/M/a/S", "/map/M/ü~1~0/N", "/map/M/deep/M/x/S", "/map/M/deep/M/y/L", "/map/NULL",
-)  # fmt: skip
-
-READ: Final[tuple[Item, ...]] = (
-    {"id": {"S": "k"}},
-    {"n": {"N": "-12.5"}, "id": {"S": 'ü€😀"\\\b\f\n\r\t/\u007f\u2028'}},
-    {"n": {"NULL": True}, "none": {"NULL": False}, "yes": {"BOOL": True}},
-    {"n": {"S": ""}, "b": {"B": "YQ=="}, "yes": {"BOOL": False}},
-    {
-        "b": {"B": ""},
-        "ss": {"SS": ["b", "ü", "", "b"]},
-        "ns": {"NS": ["2", "10", "-1.5", "0"]},
-        "bs": {"BS": ["YWI=", "YWJj"]},
-    },
-    {"ss": {"SS": []}, "ns": {"NS": []}, "bs": {"BS": []}, "list": {"L": []}, "doc": {"M": {}}},
-    {
-        "list": {
-            "L": [{"S": "ü"}, {"L": [{"N": "1"}]}, {"M": {"a": {"B": "YQ=="}, "b": {"SS": ["]"]}}}, {"NULL": False}]
-        }
-    },
-    {"doc": {"M": {"a": {"M": {"a": {"BOOL": True}}}, "}": {"S": "},{"}, "S": {"BS": ["YQ=="]}}}},
-    {
-        "map": {"M": {"deep": {"M": {"y": {"L": [{"S": "z"}]}, "x": {"S": "\n"}}}, "ü/~": {"N": "0.001"}}},
-        "id": {"S": ""},
-    },
-    {"map": {"NULL": True}, "n": {"N": "9" * 38}},
-)
-"""Items that the kernel reads."""
-
-LEFT: Final[tuple[Item, ...]] = (
-    {},
-    {"other": {"S": "x"}},
-    {"id": {"N": "1"}},
-    {"id": {"NULL": True}},
-    {"id": {"S": "\u0001"}},
-    {"n": {"N": "1.0"}},
-    {"n": {"N": "-0"}},
-    {"n": {"N": "9" * 39}},
-    {"b": {"B": "YQ="}},
-    {"b": {"B": "YQ=a"}},
-    {"b": {"B": "YQYQY"}},
-    {"bs": {"BS": ["Y"]}},
-    {"list": {"L": [{"B": "YQYQY"}]}},
-    {"ss": {"SS": ['"']}},
-    {"map": {"M": {}}},
-    {"map": {"M": {"other": {"S": "x"}}}},
-    {"map": {"M": {"deep": {"NULL": True}}}},
-    {"doc": {"M": {"a": {"S": "\n"}}}},
-    {"doc": {"M": {f"{n}": {"S": "x"} for n in range(65)}}},
-    {"list": {"S": "x"}},
-    {"yes": {"BOOL": None}},
-)
-"""Items that the kernel leaves to SQL and Python, though some are valid."""
 
 
 @pytest.fixture(autouse=True)
 def on() -> Iterator[None]:
     with record_kernel("on"):
         yield
-
-
-def line(item: Item) -> bytes:
-    return b'{"Item":%b}' % orjson.dumps(item)
 
 
 def read(lines: Sequence[bytes], member: str | None = ITEM_MEMBER, pointers: Sequence[str] = POINTERS) -> list[Any]:
@@ -195,6 +136,22 @@ def test_many_lines_with_an_offset_and_items_without_a_member() -> None:
     assert reader.read(parts).to_pylist() == reader.read(array.slice(0, 1110)).to_pylist()
 
 
+def test_arrays_of_any_layout() -> None:
+    """Bytes behind NULL, offsets of 64 bits and views."""
+    texts = [line(READ[0]).decode(), "", line(READ[0]).decode()]
+    item = KnownAttribute.of_pointers(["/id/S"])
+    assert item is not None
+    reader = ItemReader(load().library, ITEM_MEMBER, item, 1)
+    known, other = {"is_read": True, "texts": ["k"]}, {"is_read": False, "texts": [None]}
+    whole = pa.array(texts, pa.string())
+    _, offsets, data = whole.buffers()
+    behind_null = pa.Array.from_buffers(pa.string(), 3, [pa.py_buffer(b"\x06"), offsets, data])
+    assert reader.read(behind_null).to_pylist() == [other, other, known]
+    for kind in (pa.large_string(), pa.string_view()):
+        assert reader.read(pa.array(texts, kind)).to_pylist() == [known, other, known]
+        assert reader.read(pa.chunked_array([texts, texts[:1]], kind)).to_pylist() == [known, other, known, known]
+
+
 @pytest.mark.parametrize(
     "pointers",
     [["/a"], ["/a/S", "/a/M/b/S", "/a/M"], ["/a/M", "/a/M/b/S"], ["/a/S", "/a/S"], ["/a/L/0/S"], ["/a/X"], [""]],
@@ -206,13 +163,7 @@ def test_pointers_of_something_else_are_not_read(pointers: list[str]) -> None:
 
 @pytest.mark.parametrize("seed", range(by_effort(1, 60)))
 def test_mutated_lines_are_read_well_or_left(seed: int) -> None:
-    chance = random.Random(seed)
-    read_well = 0
-    for _ in range(500):
-        members = [*chance.choice(READ).items(), *chance.choice(READ).items(), *chance.choice((*READ, *LEFT)).items()]
-        chance.shuffle(members)
-        text = line(dict(members))
-        read_well += assert_read_well(mutated(chance, text) if chance.random() < 0.7 else text)
+    read_well = sum(map(assert_read_well, mutated_lines(seed, 500)))
     assert 50 < read_well < 400  # it accepts and it refuses
 
 

@@ -1,15 +1,22 @@
-"""Under the sanitizers of addresses and undefined behaviour, the record kernel reads the same rows of changed objects."""
+"""Under the sanitizers of addresses and undefined behaviour, the record kernel reads the same from changed objects and items."""
 
 from __future__ import annotations
 
+import random
+import struct
 import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from ddb_lake.core.decode.export_lines import ITEM_MEMBER
 from ddb_lake.engine.native.compiler import compiler
-from ddb_lake.engine.native.library import load
+from ddb_lake.engine.native.items import ItemReader, KnownAttribute
+from ddb_lake.engine.native.library import TAGS, load
 from ddb_lake.engine.native.reader import NativeReader
+from ddb_lake_tests.support.kernel_items import LEFT, POINTERS, READ, line, mutated_lines
 from ddb_lake_tests.support.kernel_objects import mutated_objects
 from ddb_lake_tests.support.staged_objects import record_kernel
 
@@ -45,20 +52,108 @@ def rows_of(objects: list[bytes]) -> int:
     return found
 
 
-@pytest.mark.exhaustive
-def test_it_reads_changed_objects_without_a_fault(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The harness, compiled with the sanitizers."""
     command = compiler()
     if command is None:
         pytest.skip("no C compiler")
-    program = tmp_path / "harness"
-    subprocess.run([*command, *SANITIZERS, "-o", str(program), str(HARNESS)], check=True)
+    found = tmp_path_factory.mktemp("sanitizers") / "harness"
+    subprocess.run([*command, *SANITIZERS, "-o", str(found), str(HARNESS)], check=True)
+    return found
+
+
+def run(program: Path, mode: str, data: bytes) -> bytes:
+    """What the harness writes; a fault that a sanitizer finds fails the test."""
+    done = subprocess.run([str(program), mode], input=data, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-4000:]
+    return done.stdout
+
+
+def sized(text: bytes) -> bytes:
+    return len(text).to_bytes(4, "little") + text
+
+
+@pytest.mark.exhaustive
+def test_it_reads_changed_objects_without_a_fault(program: Path) -> None:
     objects = [data for seed in range(20) for data in mutated_objects(1_000 + seed, 1_000)]
-    text = b"".join(len(data).to_bytes(4, "little") + data for data in objects)
-    done = subprocess.run([str(program)], input=text, capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()[-4000:]
+    written = run(program, "records", b"".join(map(sized, objects)))
     with record_kernel("on"):
         expected = rows_of(objects)
-    rows, tiny_rows, cut_rows = map(int, done.stdout.split())
+    rows, tiny_rows, cut_rows = map(int, written.split())
     assert rows == expected > len(objects) / 4
     assert 0 < tiny_rows < rows
     assert cut_rows > rows
+
+
+# --- items
+
+
+def described(member: str | None, item: KnownAttribute, texts: int) -> bytes:
+    """The known attributes as the harness reads them."""
+    known, first = item.with_members(), 1
+    found = struct.pack("<i", member is not None) + sized((member or "").encode())
+    found += struct.pack("<ii", len(known), texts)
+    for one in known:
+        places = [one.places.get(tag, -1) for tag in TAGS]
+        found += sized(one.name.encode()) + struct.pack(f"<{len(TAGS) + 2}i", *places, first, len(one.members))
+        first += len(one.members)
+    return found
+
+
+def with_cuts(chance: random.Random, documents: Sequence[bytes]) -> Iterator[bytes]:
+    """Each document, then its beginning up to some places."""
+    for document in documents:
+        yield document
+        for _ in range(4):
+            yield document[: chance.randrange(len(document) + 1)]
+
+
+def in_normal_build(documents: Sequence[bytes], member: str | None, item: KnownAttribute, texts: int) -> bytes:
+    """What the harness writes for a group, of the normal build."""
+    array = pa.array(documents, pa.binary()).view(pa.string())
+    found = ItemReader(load().library, member, item, texts).read(array)
+    read, strings = found.field("is_read"), found.field("texts").values
+    valid, starts, data = strings.buffers()
+    places = len(documents) * texts
+    used = int.from_bytes(starts[4 * places : 4 * places + 4], "little")
+    sizes = (
+        (read.buffers()[1], (len(read) + 7) // 8),
+        (valid, (places + 7) // 8),
+        (starts, 4 * places + 4),
+        (data, used),
+    )
+    return b"".join(bytes(buffer)[:size] for buffer, size in sizes)
+
+
+@pytest.mark.exhaustive
+def test_it_reads_changed_items_without_a_fault(program: Path) -> None:
+    chance = random.Random(0)
+    deep = [
+        b'{"Item":{"%b":%b}}' % (name, opening * levels + b'{"S":"x"}' + closing * levels)
+        for name, opening, closing in ((b"doc", b'{"M":{"m":', b"}}"), (b"list", b'{"L":[', b"]}"))
+        for levels in (*range(6, 11), 100_000)
+    ]
+    lines = [*deep, *map(line, (*READ, *LEFT)), b'{"Item":{"id":{"S":"%b"}}}' % (b"\\n" * 1_000_000)]
+    lines += [text for seed in range(10) for text in mutated_lines(1_000 + seed, 500)]
+    bare = [text[len(b'{"Item":') : -1] for text in lines]
+    groups = [
+        (ITEM_MEMBER, POINTERS, lines),
+        (None, POINTERS, bare),
+        ("", POINTERS, [b'{"":%b}' % text for text in bare[:1_000]]),
+        (ITEM_MEMBER, (), lines[:1_000]),
+        (ITEM_MEMBER, ("/id/S", "/doc/M"), lines[:1_000]),
+        (ITEM_MEMBER, POINTERS, []),
+    ]
+    text, expected, counts = b"", [], []
+    with record_kernel("on"):
+        for member, pointers, documents in groups:
+            item = KnownAttribute.of_pointers(pointers)
+            assert item is not None
+            cut = list(with_cuts(chance, documents))
+            text += described(member, item, len(pointers)) + struct.pack("<i", len(cut)) + b"".join(map(sized, cut))
+            expected.append(in_normal_build(cut, member, item, len(pointers)))
+            counts.append(sum(byte.bit_count() for byte in expected[-1][: (len(cut) + 7) // 8]))
+    assert run(program, "items", text) == b"".join(expected)
+    assert min(counts[0], counts[1]) > len(lines) / 8
+    assert [count > 0 for count in counts[2:]] == [True, False, True, False]
