@@ -26,7 +26,7 @@ from ddb_lake.pipeline.apply.changelog import IngestResult
 from ddb_lake.pipeline.load.load import LoadResult
 from ddb_lake.pipeline.merge.current import CurrentResult
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.read.misfits import misfits_of_load
+from ddb_lake.pipeline.read.misfits import entity_misfits_of_load, misfits_of_load
 from ddb_lake.pipeline.read.status import table_status
 
 PREVIEW_ROWS = 5
@@ -218,6 +218,9 @@ def snapshot_metadata(lake: Lake, name: str, result: LoadResult) -> dict[str, An
         metadata["name collisions"] = _listed(result.name_collisions)
     if misfits := misfits_of_load(lake, result):
         metadata["values in no column"] = _listed(f"{one}; {one.advice}" for one in misfits)
+    if of_entities := entity_misfits_of_load(lake, result):
+        lines = (f"{table}: {one}; {one.advice}" for table, several in of_entities.items() for one in several)
+        metadata["values in no column of an entity"] = _listed(lines)
     table = lake.current(name)
     if table is not None:
         metadata |= place(lake, name, table)

@@ -9,15 +9,19 @@ from ddb_lake.cli.doctor.subject import TableSubject
 
 
 def examine_values(subject: TableSubject) -> Iterator[Finding]:
-    """Every value is in a column; each attribute with values that no column holds is a finding."""
+    """Every value is in a column, also of its entity; each attribute with values that no column holds is a finding."""
     from ddb_lake.executors import open_lake
-    from ddb_lake.pipeline.read.misfits import find_misfits
+    from ddb_lake.pipeline.read.misfits import find_entity_misfits, find_misfits
 
     with open_lake(subject.lake.settings) as lake:
         if lake.current(subject.settings.name) is None:
             return
         misfits = find_misfits(lake, subject.settings.name)
+        of_entities = find_entity_misfits(lake, subject.settings.name)
     for misfit in misfits:
         yield warn(str(misfit), misfit.advice)
-    if not misfits:
+    for table, several in of_entities.items():
+        for misfit in several:
+            yield warn(f"{table}: {misfit}", misfit.advice)
+    if not misfits and not of_entities:
         yield ok("each value is in a column")
