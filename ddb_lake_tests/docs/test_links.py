@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,35 @@ def pages() -> list[Path]:
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_files(page: Path) -> None:
-    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = _prose(page)
     links = set(re.findall(r"\]\((?!https?://|#)([^)#\s]+)", text))
     assert {link for link in links if not (page.parent / link).exists()} == set()
 
 
+def test_links_of_the_site_lead_to_its_pages() -> None:
+    elsewhere = [ROOT / "ddb_lake/ARCHITECTURE.md", *DECISIONS.glob("*.md")]
+    lost = [
+        (str(page.relative_to(ROOT)), link)
+        for page in [*DOCS.rglob("*.md"), *elsewhere]
+        for link in re.findall(r"\]\((?!https?://)([^)#\s]+\.md)", _prose(page))
+        if not is_in_site((page.parent / link).resolve(), elsewhere)
+    ]
+    assert lost == []
+    assert not is_in_site(ROOT / "README.md", elsewhere)
+
+
+def is_in_site(page: Path, elsewhere: Sequence[Path]) -> bool:
+    """Whether the site has a page of the repository."""
+    return page.is_relative_to(DOCS) or page in elsewhere
+
+
+def _prose(page: Path) -> str:
+    return re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_anchors_lead_to_headings_in_the_repository(page: Path) -> None:
-    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = _prose(page)
     links = set(re.findall(r"\]\((?!https?://)([^)#\s]*)#([^)\s]+)\)", text))
     missing = {
         (link, anchor)

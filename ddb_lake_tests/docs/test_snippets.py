@@ -49,6 +49,7 @@ COOKBOOK = "guides/cookbook.md"
 """Its queries run on the sample, in `ddb_lake_tests/integration/test_readme.py`."""
 
 DIALECTS = {
+    ("explanation/types.md", "Attributes of several types"): "duckdb",
     ("explanation/types.md", "New attributes and other types"): "duckdb",
     ("guides/aurora.md", "What the user needs"): "mysql",
     ("guides/dbt.md", "History"): "duckdb",
@@ -101,6 +102,7 @@ ELSEWHERE = {
     "ddb-lake erase orders --keys keys.jsonl --yes": "ddb_lake_tests/cli/commands/test_erase.py runs it",
     "ddb-lake follow": "runs until it is stopped: ddb_lake_tests/cli/commands/test_follow.py does",
     "ddb-lake follow --metrics :9464": "the same: ddb_lake_tests/pipeline/test_metrics.py serves metrics",
+    "ddb-lake follow --dagster": "the same: ddb_lake_tests/orchestration/test_follower_reports.py reads what it reports",
     "ddb-lake follow orders customers --interval 2s": "the same, and the lake has no `customers`",
     **dict.fromkeys(
         (

@@ -57,8 +57,9 @@ class LandedFiles:
 
     Attributes:
         change: objects to change, of `erase_landing`; only counted in a dry run.
-        records: the number of records and items of the keys.
+        records: the number of records and items of the keys in these objects.
         others: objects that have records of the keys, and were not changed because others wrote them.
+        others_records: the number of records and items of the keys in `others`.
         damaged: objects from which the records cannot be removed.
         read: the number of objects that were read.
     """
@@ -66,6 +67,7 @@ class LandedFiles:
     change: int = 0
     records: int = 0
     others: list[str] = field(default_factory=list)
+    others_records: int = 0
     damaged: list[str] = field(default_factory=list)
     read: int = 0
 
@@ -141,20 +143,27 @@ def _erase_object(erasure: Erasure, ref: ObjectRef, found: LandedFiles, only_cou
     rewritten = without_records(data, settings, lambda outcome: _is_of_keys(erasure, outcome, ref.uri))
     if rewritten is None:
         return
-    found.records += rewritten.removed
     if rewritten.data is None:
         found.damaged.append(ref.uri)
         return
     if only_count:
-        if is_own or erasure.request.others_landing:
-            found.change += 1
-        else:
-            found.others.append(ref.uri)
+        _count(erasure, found, [ref.uri], rewritten.removed, is_own)
         return
     _rename_entries(erasure, ref, rewritten)
     new = _put(erasure, ref, rewritten.data)
     replace_versions(lake, erasure.session, {(ref.uri, ref.version): new})
     found.change += 1
+    found.records += rewritten.removed
+
+
+def _count(erasure: Erasure, found: LandedFiles, uris: Sequence[str], records: int, is_own: bool) -> None:
+    """Count objects that are left as they are, with the number of records of the keys in them."""
+    if is_own or erasure.request.others_landing:
+        found.change += len(uris)
+        found.records += records
+    else:
+        found.others += uris
+        found.others_records += records
 
 
 def _is_of_keys(erasure: Erasure, outcome: Outcome, uri: str) -> bool:
@@ -254,6 +263,7 @@ def _erase_export(erasure: Erasure, manifest: str, found: LandedFiles, only_coun
     entries = [json.loads(line) for line in lake.objects.read(join(folder, _FILES)).splitlines() if line.strip()]
     root = manifest.partition("AWSDynamoDB/")[0]
     changed: dict[str, bytes] = {}
+    items = 0
     for entry in entries:
         uri = f"{root}AWSDynamoDB/{entry['dataFileS3Key'].partition('AWSDynamoDB/')[2]}"
         if not lake.objects.exists(uri):
@@ -265,16 +275,13 @@ def _erase_export(erasure: Erasure, manifest: str, found: LandedFiles, only_coun
         content = gzip.decompress(data) if gzipped else data
         kept, removed, left = without_lines(content, lambda line: _is_line_of_keys(erasure, line))
         if removed:
-            found.records += removed
+            items += removed
             changed[uri] = gzip.compress(kept, mtime=0) if gzipped else kept
             entry |= {"itemCount": left, "md5Checksum": md5_text(changed[uri])}
     if not changed:
         return
     if only_count:
-        if is_own or erasure.request.others_landing:
-            found.change += len(changed)
-        else:
-            found.others += sorted(changed)
+        _count(erasure, found, sorted(changed), items, is_own)
         return
     files = b"".join(json.dumps(entry, separators=(",", ":"), ensure_ascii=False).encode() + b"\n" for entry in entries)
     document = json.loads(lake.objects.read(manifest))
@@ -289,6 +296,7 @@ def _erase_export(erasure: Erasure, manifest: str, found: LandedFiles, only_coun
         new = ObjectRef(ref.uri, md5_text(data), len(data), 0)  # the ledger has the MD5 of a data file as its version
         replace_versions(lake, erasure.session, {(ref.uri, old): new})
         found.change += 1
+    found.records += items
 
 
 def _put_manifest(erasure: Erasure, folder: str, name: str, data: bytes) -> None:
@@ -350,7 +358,8 @@ def _pruned(erasure: Erasure, value: Any) -> Any:
 def _report(erasure: Erasure, found: LandedFiles, dry: bool) -> None:
     if found.others and not (dry and erasure.request.others_landing):
         erasure.not_reached.append(
-            f"{count_text(len(found.others), 'object')} that an AWS service or another tool wrote: {_listed(found.others)};"
+            f"{count_text(found.others_records, 'record')} in {count_text(len(found.others), 'object')} that an AWS service"
+            f" or another tool wrote: {_listed(found.others)};"
             " repeat the command with --landing, or remove them"
         )
     if found.damaged:

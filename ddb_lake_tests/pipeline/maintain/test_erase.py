@@ -387,7 +387,9 @@ def test_objects_of_others_are_reported_and_left(tmp_path: Path) -> None:
     with ground.lake() as opened:
         result = erase_keys(opened, NAME, EraseRequest([ground.key]))
     assert {path: path.read_bytes() for path in before} == before
+    assert result.removed["landing: records"] == result.removed["landing: objects rewritten"] == 0
     (what,) = result.not_reached
+    assert what.startswith("7 records in 5 objects that an AWS service")
     assert all(str(path) in what for path in before) and "--landing" in what and SECRET not in what
     assert files_with(SECRET, ground.folder / "lake") == []
 
