@@ -191,7 +191,8 @@ class Traffic:
         if chance() < 0.2:
             yield "thumbnail", {"B": self._random.randbytes(self._random.randint(0, 48))}
         if chance() < 0.25:
-            yield "coupons", {"NS": [str(number) for number in self._random.sample(range(10_000), 2)]}
+            # With a fraction each, so the column keeps the type that the checked-in dbt models have.
+            yield "coupons", {"NS": [f"{number}.5" for number in self._random.sample(range(10_000), 2)]}
         if chance() < 0.1:
             yield "seals", {"BS": [self._random.randbytes(4), self._random.randbytes(5)]}
         if chance() < 0.3:

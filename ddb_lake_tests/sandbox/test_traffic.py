@@ -49,6 +49,8 @@ def test_orders_have_every_kind_of_attribute() -> None:
     assert kinds == {"S", "N", "B", "BOOL", "NULL", "M", "L", "SS", "NS", "BS"}
     assert len({(order["customer"]["S"], order["order_id"]["S"]) for order in orders}) == 300
     assert {len(value) for order in orders for value in order.values()} == {1}
+    coupons = {number for order in orders for number in order.get("coupons", {"NS": []})["NS"]}
+    assert {number.partition(".")[2] for number in coupons} == {"5"}, "the dbt models have decimal(38,1)"
 
 
 def test_create_orders_table_has_recovery_and_time_to_live_on(sandbox: Sandbox) -> None:
