@@ -26,7 +26,7 @@ from ddb_lake_tests.support.recorded_calls import watching
 from ddb_lake_tests.support.sandbox_lake import orders_lake, orders_source
 from ddb_lake_tests.support.verified_source import Stand
 
-NO_CALLS = {"continuity", "quarantine_empty"}
+NO_CALLS = {"continuity", "entities_complete", "quarantine_empty"}
 """The checks that read the lake alone."""
 
 

@@ -50,6 +50,7 @@ from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.read.files import check_files
 from ddb_lake.pipeline.read.quarantine import show_quarantine
 from ddb_lake.pipeline.sync import sync
+from ddb_lake.pipeline.verify.entities import compare_entities
 from ddb_lake.pipeline.verify.full import verify_export
 from ddb_lake.pipeline.verify.repair import repair_from_export
 from ddb_lake_tests.simulator import ReadExport, reference_current, reference_expired
@@ -199,6 +200,7 @@ class World:
             "ttl_deletes": self.ttl_deletes,
             "changes": {"uri": str(self.folder / "landing")},
             "daily_states": {"start": "2026-03-01"},
+            "entities": [{"name": "ones", "key": {"id": "*1"}}, {"name": "rest"}],
             "aurora": aurora(self.server),
         }
         return {"warehouse": str(self.folder / "lake"), "tables": [table]}
@@ -423,6 +425,7 @@ SETTINGS: Final = {
     "aurora": "MySQL, after each step",
     "changes": "sync",
     "daily_states": "daily state",
+    "entities": "entities, after each step",
     "schema_evolution": "new attribute",
     "ttl_deletes": "each walk is of `keep` or of `apply`",
     "validation": "quarantine",
@@ -451,6 +454,7 @@ def equal(what: str, found: Any, wanted: Any) -> None:
 
 def _check_lake(world: World, lake: Lake) -> None:
     _check_items("dump", lake, None, world.expected())
+    _check_entities(lake)
     _check_rows("query", _rows(lake), world.expected_rows())
     first_us = min((one.instant_us for one in world.exports if one.full), default=None)
     later = [us for us in (one.changed_us for one in world.records) if first_us is None or us >= first_us]
@@ -480,6 +484,21 @@ def _check_rows(what: str, found: Sequence[tuple[Any, ...]], wanted: Rows) -> No
         if (tuple(held[key]) if key in held else None) not in wanted.get(key, {None})
     }
     equal(f"{what} (found, wanted)", wrong, {})
+
+
+def _check_entities(lake: Lake) -> None:
+    """The tables of entities have the items of `current`; an item is in the table of its entity."""
+    found = compare_entities(lake, "orders")
+    if found is None:
+        equal("dump without current", list(dump_items(lake, "orders")), [])
+        return
+    equal(
+        "entities",
+        [(one.entity, one.behind, one.differences) for one in found.entities],
+        [("ones", False, 0), ("rest", False, 0)],
+    )
+    ids = [text for (text,) in queried(lake, "SELECT id FROM orders_ones")]
+    equal("entity ones", [text for text in ids if not text.endswith("1")], [])
 
 
 def _rows(lake: Lake, as_of_us: int | None = None) -> list[tuple[Any, ...]]:

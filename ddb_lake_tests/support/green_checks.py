@@ -23,6 +23,7 @@ SETTINGS: dict[str, Any] = {
         "errors_uri": f"s3://{BUCKET}/failed/",
         "delivery_stream": "hose",
     },
+    "entities": [{"name": "any"}],
     "checks": {
         "full": {"against": "scan"},
         "canary": {"key": {"customer": {"S": "canary"}, "order_id": {"S": "canary"}}},

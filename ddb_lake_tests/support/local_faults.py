@@ -13,9 +13,24 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitStateUnknownException
 from sqlalchemy.exc import OperationalError
 
+from ddb_lake.lake import sqlite_tables
 
-def away(*_: Any, **__: Any) -> Any:
-    raise OperationalError("SELECT", {}, sqlite3.OperationalError("unable to open database file"))
+
+@contextmanager
+def catalog_away() -> Iterator[None]:
+    """The database of the catalog cannot be opened, neither by SQLAlchemy nor by `lake.sqlite_tables`."""
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    def away_of_sqlalchemy(*_: Any, **__: Any) -> Any:
+        raise OperationalError("SELECT", {}, sqlite3.OperationalError("unable to open database file"))
+
+    with (
+        mock.patch.object(sqlite_tables, "metadata_location", away),
+        mock.patch.object(SqlCatalog, "load_table", away_of_sqlalchemy),
+    ):
+        yield
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from pyiceberg.catalog.sql import SqlCatalog
 
 from ddb_lake.aws.objects import ObjectStore
 from ddb_lake.core.operations.retry_policy import RetryPolicy
@@ -28,7 +27,7 @@ from ddb_lake_tests.support.folder_scenario import Ground
 from ddb_lake_tests.support.iceberg_readers import count_rows
 from ddb_lake_tests.support.killed_steps import PROCESSES, ended
 from ddb_lake_tests.support.lake_contents import missing_files
-from ddb_lake_tests.support.local_faults import NEW, OLD, answers_lost, away, full_disk
+from ddb_lake_tests.support.local_faults import NEW, OLD, answers_lost, catalog_away, full_disk
 from ddb_lake_tests.support.several_tables import dumped
 
 STAGES = ("load", "apply", "increment", "compact")
@@ -47,7 +46,7 @@ def test_catalog_that_is_away_is_reported_and_nothing_is_lost(ground: Ground, mo
     monkeypatch.setattr("ddb_lake.core.operations.retry_policy.COMMIT", RetryPolicy(attempts=2, longest_wait_s=2.0))
     with ground.lake() as opened:
         for name, stage in ground.stages(opened).items():
-            with mock.patch.object(SqlCatalog, "load_table", away), pytest.raises(TransientError) as raised:
+            with catalog_away(), pytest.raises(TransientError) as raised:
                 stage()
             assert "catalog" in explained(raised.value), name
             stage()

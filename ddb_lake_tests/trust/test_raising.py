@@ -33,7 +33,19 @@ OF_THE_OBJECT = ("compression.py", "firehose_paths.py", "system.py")
 EVERY = by_effort(11, 1)
 """Of the calls, every so many raise; an exhaustive run raises at each."""
 
-GUARDS = ("read_object", "read_within", "read_envelope", "split_json", "_split", "unexpected", "limited", "<genexpr>")
+GUARDS = (
+    "read_object",
+    "read_object_by_runs",
+    "_open",
+    "_read",
+    "read_within",
+    "read_envelope",
+    "split_json",
+    "_split",
+    "unexpected",
+    "limited",
+    "<genexpr>",
+)
 """Functions that guard what they call, and generators, which are also called in order to be closed."""
 
 

@@ -19,7 +19,6 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from pyiceberg.catalog.sql import SqlCatalog
 
 from ddb_lake.aws.objects import ObjectStore
 from ddb_lake.aws.session import session
@@ -51,7 +50,7 @@ from ddb_lake_tests.support.folder_scenario import Ground
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
 from ddb_lake_tests.support.killed_steps import LANDED, PROCESSES, UNCOMMITTED, Job, Step, ended
 from ddb_lake_tests.support.lake_contents import missing_files
-from ddb_lake_tests.support.local_faults import NEW, OLD, answers_lost, away, full_disk
+from ddb_lake_tests.support.local_faults import NEW, OLD, answers_lost, catalog_away, full_disk
 from ddb_lake_tests.support.s3_faults import IMPATIENT
 from ddb_lake_tests.support.sandbox_lake import assert_lake_is_source, orders_lake, orders_source
 from ddb_lake_tests.support.verified_source import Stand
@@ -116,7 +115,7 @@ def spoiled(ground: Spoiled) -> Iterator[Lake]:
 @fault("the catalog cannot be reached", "verify", "repair", ending="refused")
 def test_catalog_that_is_away_is_an_error_of_verification_and_repair(ground: Spoiled, spoiled: Lake) -> None:
     for stage in (ground.verify, ground.repair):
-        with mock.patch.object(SqlCatalog, "load_table", away), pytest.raises(TransientError) as raised:
+        with catalog_away(), pytest.raises(TransientError) as raised:
             stage(spoiled)
         assert "catalog" in explained(raised.value)
     assert ground.found(spoiled) == [ground.key]

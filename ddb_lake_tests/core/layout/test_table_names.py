@@ -65,7 +65,9 @@ def test_name_of_the_kept_days_is_taken_only_where_days_are_kept() -> None:
 
 
 @given(
-    tables=st.lists(st.tuples(NAMES, st.booleans(), st.lists(NAMES, max_size=2).map(tuple)), max_size=4, unique=True)
+    tables=st.lists(
+        st.tuples(NAMES, st.booleans(), st.lists(NAMES, max_size=2, unique=True).map(tuple)), max_size=4, unique=True
+    )
 )
 def test_tables_are_accepted_exactly_if_all_their_names_differ_everywhere(
     tables: list[tuple[str, bool, tuple[str, ...]]],
