@@ -143,7 +143,10 @@ def base_spec(asset: LakeAsset, settings: LakeSettings) -> dg.AssetSpec:
             source=escape_markdown(table.source_name), table=escape_markdown(table.name), entity=asset.entity
         ),
         group_name=_group(asset, settings.group_by),
-        kinds=_KINDS[stage],
+        kinds={
+            stage,
+            *_KINDS[stage],
+        },  # the graph shows them below the asset's name, which is the table's in each stage
         owners=list(table.owners),
         tags={
             **table.tags,

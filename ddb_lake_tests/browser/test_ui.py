@@ -24,12 +24,14 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def test_graph_shows_the_stages_of_the_table(ui: str, page: Page) -> None:
+    page.set_viewport_size({"width": 2600, "height": 1200})
     open_lineage(page, ui)
 
-    graph = page.locator("svg").filter(has_text="orders").first
+    expect(page.locator("svg").get_by_text("orders", exact=True)).to_have_count(len(STAGES) + 1)  # and the group's
+    for _ in range(3):
+        page.get_by_role("button", name="zoom_in").click()
     for stage in STAGES:
-        expect(graph.get_by_text(stage, exact=True).first).to_be_visible()
-    expect(graph.get_by_text("orders", exact=True)).to_have_count(len(STAGES))
+        expect(page.get_by_text(stage, exact=True).first).to_be_visible()
 
 
 def test_asset_shows_its_rows_columns_and_place(ui: str, page: Page) -> None:
