@@ -122,7 +122,10 @@ def test_row_is_found_as_by_pyiceberg(
         database = Path(folder) / "catalog.db"
         found_by = _Locations("ddb_lake", uri=f"sqlite:///{database}")
         with closing(sqlite3.connect(database)) as connection, connection:
-            if not has_types:
+            made = {column[1] for column in connection.execute("PRAGMA table_info(iceberg_tables)")}
+            if "iceberg_type" not in made:  # pyiceberg 0.11
+                has_types = False
+            elif not has_types:
                 connection.execute("ALTER TABLE iceberg_tables DROP COLUMN iceberg_type")
             kind = ", iceberg_type" if has_types else ""
             for (catalog_name, namespace, name), (of_type, location) in entries.items():
