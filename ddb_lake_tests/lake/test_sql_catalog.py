@@ -111,7 +111,7 @@ def _found_by_pyiceberg(catalog: SqlCatalog, identifier: tuple[str, str]) -> str
 
 
 @given(_ROWS, st.booleans(), st.data())
-@examples(40, 400)
+@examples(40, 100, 400)
 def test_row_is_found_as_by_pyiceberg(
     entries: dict[tuple[str, str, str], tuple[str | None, str | None]], has_types: bool, data: st.DataObject
 ) -> None:

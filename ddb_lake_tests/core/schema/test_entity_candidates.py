@@ -80,7 +80,7 @@ _TEXTS = st.one_of(
 )
 
 
-@examples(60, 1000)
+@examples(60, 300, 1000)
 @given(keys=st.lists(st.tuples(_TEXTS, _TEXTS), max_size=12))
 def test_proposal_is_a_valid_configuration_in_which_each_key_has_an_entity(keys: list[tuple[str, str]]) -> None:
     found = proposed(*keys)

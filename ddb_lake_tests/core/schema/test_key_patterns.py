@@ -60,7 +60,7 @@ def test_text_that_is_no_pattern(text: str, said: str) -> None:
         KeyPattern.parse(text)
 
 
-@examples(200, 3000)
+@examples(200, 1000, 3000)
 @given(text=pattern_texts(), key=st.text("ab#{*\\\n.é", max_size=8))
 def test_match_is_the_first_of_all_divisions(text: str, key: str) -> None:
     assert KeyPattern.parse(text).match(key) == matched_by_trying(text, key)

@@ -233,7 +233,7 @@ def test_mutated_lines_are_projected_alike(session: Session, seed: int) -> None:
         assert_projected_alike(session, lines, known, chance.choice((1, 2, 3)))
 
 
-@examples(4, 300, suppress=SHARED_FIXTURE)
+@examples(4, 25, 300, suppress=SHARED_FIXTURE)
 @given(
     st.lists(items(), min_size=1, max_size=5),
     st.lists(items(), min_size=1, max_size=5),

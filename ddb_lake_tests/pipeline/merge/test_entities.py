@@ -214,7 +214,7 @@ def run_history(folder: Path, seed: int, steps: int) -> None:
         assert has_unmerged_changes(lake, "app") is False
 
 
-@examples(1, 40, 200)
+@examples(1, 12, 200)
 @given(seed=st.integers(0, 10**9))
 def test_any_history(seed: int) -> None:
     with TemporaryDirectory() as folder:
@@ -222,7 +222,7 @@ def test_any_history(seed: int) -> None:
 
 
 @pytest.mark.exhaustive
-@examples(1, 12, 40)
+@examples(1, 4, 40)
 @given(seed=st.integers(0, 10**9))
 def test_any_history_in_which_snapshots_expire_at_once(seed: int) -> None:
     with TemporaryDirectory() as folder, cleaning_at_once():
