@@ -68,7 +68,9 @@ def test_build_after_columns_changed_gives_what_a_build_from_nothing_gives(tmp_p
 
     changed = item("a", size=5, note="n", address={"M": {"city": {"S": "Bern"}}}, **{"n\0l": "z"})
     project.apply(T0_US + 2 * HOUR_US, (item("a", size=4), changed), (second, None))
-    project.load(T0_US + 3 * HOUR_US, changed, *(item(f"c{number}", size={"N": f"{number}.25"}) for number in range(300)))
+    project.load(
+        T0_US + 3 * HOUR_US, changed, *(item(f"c{number}", size={"N": f"{number}.25"}) for number in range(300))
+    )
     project.build()
 
     stepwise = project.history()

@@ -277,7 +277,8 @@ def with_variants(columns: Iterable[Column], known: TableSchema) -> list[Column]
     """The columns with roles. Each path has at most one column that is no variant.
 
     That is the declared one; else the one whose type has the path's name in `known`; else the first without a variant's name
-    in `known`. A column that was a variant once stays one, so a name keeps its meaning when other types come and go.
+    in `known`. A column that was a variant once stays one, so a name keeps its meaning when other types come and go. A key
+    attribute has one column, which is no variant.
 
     Args:
         columns: in order of precedence; their roles are `plain` or `declared`.
@@ -285,6 +286,7 @@ def with_variants(columns: Iterable[Column], known: TableSchema) -> list[Column]
     """
     found = list(columns)
     names, main = known.names, {c.path: c for c in known.columns if c.role != "variant"}
+    key = {(name,) for name in known.key}
     chosen: dict[Path, Column] = {}
 
     def precedence(column: Column) -> tuple[bool, bool, bool]:
@@ -297,7 +299,7 @@ def with_variants(columns: Iterable[Column], known: TableSchema) -> list[Column]
         if best is None or precedence(column) > precedence(best):
             chosen[column.path] = column
     for path, column in list(chosen.items()):
-        if not any(precedence(column)):
+        if path not in key and not any(precedence(column)):
             del chosen[path]
     return [c if chosen.get(c.path) is c else replace(c, role="variant") for c in found]
 
@@ -383,8 +385,8 @@ def evolve(current: TableSchema, wanted: Iterable[Column]) -> TableSchema:
     """`current` with columns added at the end for what only `wanted` has, in the order of their paths.
 
     Existing columns keep their names and types: values that no longer fit are rescued until the files are next rewritten.
-    A value of another type than an existing column's gets a variant. What would be below or above the path of a column
-    that holds whole maps is not added (its values are rescued).
+    A value of another type than an existing column's gets a variant, unless it is a key's. What would be below or above the
+    path of a column that holds whole maps is not added (its values are rescued).
 
     `wanted`: columns in order of precedence; their names are not used.
     """
@@ -393,6 +395,7 @@ def evolve(current: TableSchema, wanted: Iterable[Column]) -> TableSchema:
     whole = {c.path for c in current.columns if "M" in c.tags}
     taken = {(c.path, tag) for c in current.columns for tag in c.tags}
     named = {c.path for c in current.columns if c.role != "variant"}
+    key = {(name,) for name in current.key}
     fresh: list[Column] = []
     for column in with_variants((replace(c, role="plain") if c.role == "variant" else c for c in wanted), current):
         path = column.path
@@ -403,7 +406,7 @@ def evolve(current: TableSchema, wanted: Iterable[Column]) -> TableSchema:
         ):
             continue
         if path in named:
-            if column.role == "declared":
+            if column.role == "declared" or path in key:
                 continue
             column = replace(column, role="variant")
         fresh.append(column)

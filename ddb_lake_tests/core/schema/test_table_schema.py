@@ -467,3 +467,24 @@ def test_evolve_keeps_names_with_any_later_items() -> None:
     names = {c.path: c.name for c in current.columns}
     assert names[("a b",)] == "a_b"
     assert re.fullmatch("a_b_[0-9a-f]{8}", names[("a_b",)])
+
+
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.sampled_from("SNB"), st.integers(0, 200), st.sampled_from("SNB")),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_key_attribute_has_one_column_whatever_came_before(batches: list[tuple[bool, str, int, str]]) -> None:
+    """A table without items has a key of an unknown type: its column takes the type of the next export, and is no variant."""
+    schema = TableSchema(KEY)
+    for is_load, key_tag, count, tag in batches:
+        text = {"S": "a", "N": "1", "B": "YQ=="}
+        inference = inferred([{"pk": {key_tag: text[key_tag]}, "v": {tag: text[tag]}}] * count)
+        schema = (
+            inference.schema(KEY, schema) if is_load else evolve(schema, inference.columns(KEY, schema, rows=count))
+        )
+        assert [c.role for c in schema.columns if c.path == KEY] == ["plain"]
+        if is_load and count:
+            assert schema.columns[0].tag == key_tag
