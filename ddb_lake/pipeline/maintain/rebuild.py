@@ -310,16 +310,23 @@ def _readable(lake: Lake, full_name: str) -> Table | None:
 
 
 @contextmanager
-def _working_lake(lake: Lake, name: str) -> Iterator[Lake]:
-    """The lake in which a table is built. Its folder is removed at the end, unless an error interrupts the rebuild."""
-    folder = _working_folder(lake, name)
+def _rebuild_lock(folder: Path, name: str) -> Iterator[None]:
+    """Create the working folder and lock it on this machine. Raises UsageError if a rebuild of the table is running."""
     folder.mkdir(parents=True, exist_ok=True)
-    locations, place = _locations(lake, name), partial(_placed, lake)
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(f"another rebuild is running, with its working tables in {folder}", table=name) from None
+            raise UsageError(f"a rebuild is running, with its working tables in {folder}", table=name) from None
+        yield
+
+
+@contextmanager
+def _working_lake(lake: Lake, name: str) -> Iterator[Lake]:
+    """The lake in which a table is built. Its folder is removed at the end, unless an error interrupts the rebuild."""
+    folder = _working_folder(lake, name)
+    locations, place = _locations(lake, name), partial(_placed, lake)
+    with _rebuild_lock(folder, name):
         _remove_leftovers(lake, folder)
         tables = folder / "tables"
         with WorkingCatalog(lake.settings, tables, locations, place) as catalog:
@@ -340,12 +347,7 @@ def without_rebuild(lake: Lake, name: str) -> Iterator[None]:
     Raises UsageError if a rebuild is running.
     """
     folder = _working_folder(lake, name)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"a rebuild is running, with its working tables in {folder}", table=name) from None
+    with _rebuild_lock(folder, name):
         _remove_leftovers(lake, folder)
         shutil.rmtree(folder / "tables", ignore_errors=True)
         yield
