@@ -56,7 +56,7 @@ def rows_reason(live: LiveFiles) -> str | None:
     if live.most_delete_files > MAX_DELETE_FILES:
         return f"{live.most_delete_files} delete files of a data file"
     if total and live.deleted_rows / total > MAX_DELETED_SHARE:
-        return f"{live.deleted_rows / total:.0%} of the rows are retired"
+        return f"{live.deleted_rows / total:.0%} of the rows are deleted"
     return None
 
 

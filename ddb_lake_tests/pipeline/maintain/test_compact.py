@@ -70,7 +70,7 @@ def test_nothing_is_due_without_tables_or_changes(lake: Lake) -> None:
     (
         ("MAX_SMALL_FILES", 2, "3 small files"),
         ("MAX_DELETE_FILES", 1, "2 delete files of a data file"),
-        ("MAX_DELETED_SHARE", 0.01, "5% of the rows are retired"),
+        ("MAX_DELETED_SHARE", 0.01, "5% of the rows are deleted"),
         ("MAX_FILES_OF_LATEST_HOUR", 1, "2 small files in days or hours of the changelog"),
     ),
 )
