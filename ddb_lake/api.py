@@ -41,7 +41,7 @@ from ddb_lake.executors import open_lake
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.scan import scan_table
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.read.query import create_views, statement_errors
+from ddb_lake.pipeline.read.query import create_views, empty_rows, statement_errors
 from ddb_lake.pipeline.read.replay import View, base_of, view
 from ddb_lake.pipeline.read.time_travel import past_relations, past_rows
 
@@ -145,12 +145,12 @@ class OpenLake:
         return LakeTable(name, _Rows(self, partial(self._past, seen, as_of_us, self._past_tables)), as_of_us)
 
     def changes(self, name: str) -> LakeTable:
-        """All distinct change records of a table. Raises UsageError if there are none yet."""
-        return self._iceberg(name, name + CHANGES)
+        """All distinct change records of a table. It has no rows before the first change is applied."""
+        return self._iceberg(name, name + CHANGES, CHANGES)
 
     def quarantine(self, name: str) -> LakeTable:
-        """All quarantine entries of a table, open and discarded. Raises UsageError if there have never been any."""
-        return self._iceberg(name, name + QUARANTINE)
+        """All quarantine entries of a table, open and discarded. It has no rows if there have never been any."""
+        return self._iceberg(name, name + QUARANTINE, QUARANTINE)
 
     def sql(self, query: str, as_of: datetime | str | None = None) -> LakeTable:
         """A query over the lake, with the names that `ddb-lake query` has, and by the same rule: it only reads.
@@ -191,13 +191,14 @@ class OpenLake:
     def _session(self) -> Session:
         return self._stack.enter_context(self._lake.session())
 
-    def _iceberg(self, name: str, full_name: str) -> LakeTable:
+    def _iceberg(self, name: str, full_name: str, suffix: str = "") -> LakeTable:
+        """`suffix`: that of a table with fixed columns, which has no rows before it exists."""
         with _library_errors():
             self._lake.table(name)
             table = self._lake.readable(full_name)
-            if table is None:
+            if table is None and not suffix:
                 raise _absent(name, full_name)
-            rows = shown(scan_table(table).sql())
+            rows = empty_rows(suffix) if table is None else shown(scan_table(table).sql())
         return LakeTable(full_name, _Rows(self, lambda: (self._session, rows)))
 
     def _past(self, seen: View, as_of_us: int, number: int) -> tuple[Session, str]:

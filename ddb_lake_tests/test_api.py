@@ -247,11 +247,20 @@ def test_changes_and_quarantine_and_sql(lake: ddb_lake.OpenLake) -> None:
     assert lake.sql("SELECT count(*) AS n FROM orders JOIN orders_changes c ON true").arrow().to_pylist() == [{"n": 2}]
 
 
+def test_changes_and_quarantine_of_a_table_without_any_are_empty(lake: ddb_lake.OpenLake) -> None:
+    for read in (lake.changes, lake.quarantine):
+        assert (read("none").count(), read("none").schema) == (0, read("orders").schema)
+
+
 def test_faults_say_what_to_do(lake: ddb_lake.OpenLake, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="ddb-lake status none"):
         lake.table("none")
     with pytest.raises(ConfigError, match="not configured"):
         lake.changes("unknown")
+    with pytest.raises(UsageError, match=r"there is no table 'enum'\. The statement"):
+        lake.sql("FROM enum")
+    with pytest.raises(UsageError, match=r"there is no table 'ordres'\. Did you mean orders"):
+        lake.sql("FROM ordres")
     with pytest.raises(ConfigError, match="ddb-lake init"):
         ddb_lake.open(tmp_path)
 

@@ -82,12 +82,12 @@ def describe_source(table: TableSettings) -> SourceTable:
     )
 
 
-def require_source(table: TableSettings, otherwise: str = "the credentials") -> SourceTable:
+def require_source(table: TableSettings, otherwise: str = "") -> SourceTable:
     """Describe the source table.
 
     Args:
         table: the settings of a table.
-        otherwise: what the user can do besides correcting `source`, for the hint.
+        otherwise: what the user can do without the source, for the hint.
 
     Raises:
         UsageError: it cannot be reached.
@@ -97,7 +97,7 @@ def require_source(table: TableSettings, otherwise: str = "the credentials") -> 
         raise UsageError(
             f"the source {table.source_name} cannot be reached ({source.unreachable})",
             table=table.name,
-            hint=f"correct `source`, or {otherwise}",
+            hint=f"correct `source` in the configuration, or the AWS variables{f'. Without the source: {otherwise}' if otherwise else ''}",
         )
     return source
 

@@ -352,7 +352,7 @@ def test_sync_of_a_place_that_was_emptied_says_that_nothing_is_due(run: Run, pro
     [
         ("FROM customers", "the lake has no rows of customers yet; `ddb-lake load customers --export URI`"),
         ("FROM ordres", "there is no table 'ordres'. Did you mean orders"),
-        ("FROM elsewhere_entirely", "there is no table 'elsewhere_entirely'. `ddb-lake query \"SHOW TABLES\"` lists"),
+        ("FROM elsewhere_entirely", "there is no table 'elsewhere_entirely'. The statement `SHOW TABLES` lists"),
         ("DROP TABLE orders", "a query only reads the lake"),
     ],
 )

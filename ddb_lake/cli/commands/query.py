@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -34,8 +33,6 @@ OUTPUT_SUFFIXES = (".parquet", ".csv", ".json")
 
 BESIDE_BYTES = 500_000_000
 """The memory of a query beside DuckDB's: what Python and libraries take, and values that DuckDB does not count."""
-
-_MISSING = re.compile(r"Table with name (\S+) does not exist")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,39 +215,34 @@ def _sql_errors(lake: Lake) -> Iterator[None]:
     """Translate DuckDB's errors: a fault of the statement to UsageError, any other to TerminalError."""
     import duckdb
 
+    from ddb_lake.pipeline.read.query import missing_table
+
     try:
         yield
     except UsageError as error:
-        # the session's message about memory has a setting of ours, and DuckDB's has those of its own
-        if not isinstance(error.__cause__, duckdb.Error) or isinstance(error.__cause__, duckdb.OutOfMemoryException):
+        # our messages about memory and about unknown tables say more than DuckDB's
+        cause = error.__cause__
+        if (
+            not isinstance(cause, duckdb.Error)
+            or isinstance(cause, duckdb.OutOfMemoryException)
+            or missing_table(lake, cause) is not None
+        ):
             raise
-        _reclassify(error.__cause__, lake)
+        _reclassify(cause)
     except duckdb.Error as error:
-        _reclassify(error, lake)
+        if (missing := missing_table(lake, error)) is not None:
+            raise missing from error
+        _reclassify(error)
 
 
-def _reclassify(error: Exception, lake: Lake) -> NoReturn:
+def _reclassify(error: Exception) -> NoReturn:
     import duckdb
 
     from ddb_lake.engine.read_only import foreign_file
 
     message = str(error).partition("\n\nLINE ")[0].strip()
-    if isinstance(error, duckdb.CatalogException) and (missing := _MISSING.search(message)):
-        raise UsageError(_missing_table(lake, missing[1])) from error
     if isinstance(error, duckdb.PermissionException):
         raise foreign_file(error) from error
     if isinstance(error, duckdb.ProgrammingError | duckdb.DataError | duckdb.NotSupportedError):
         raise UsageError(message) from error
     raise TerminalError(message) from error
-
-
-def _missing_table(lake: Lake, name: str) -> str:
-    """The message about a name that is no table: its table is empty yet, or similar names."""
-    from ddb_lake.pipeline.read.query import near_names
-
-    configured = next((table.name for table in lake.settings.tables if table.name.lower() == name.lower()), None)
-    if configured is not None:
-        steps = f"`ddb-lake load {configured} --export URI`, `ddb-lake apply {configured} URI` or `ddb-lake sync`"
-        return f"the lake has no rows of {configured} yet; {steps} adds them"
-    near = " or ".join(near_names(lake, name))
-    return f'there is no table {name!r}.{f" Did you mean {near}?" if near else ""} `ddb-lake query "SHOW TABLES"` lists them'

@@ -42,6 +42,8 @@ _CATALOG_WORDS = re.compile(
 )
 """Words of statements that list tables, or that give a table's name as text. With the first three, a name may follow."""
 
+_MISSING = re.compile(r"Table with name (.+?) does not exist")
+
 _WORD = re.compile(r"[a-z0-9_]+")
 
 
@@ -151,10 +153,8 @@ def statement_errors(lake: Lake, absent: Mapping[str, UsageError]) -> Iterator[N
     except duckdb.OutOfMemoryException:
         raise  # the session translates it
     except duckdb.Error as error:
-        if isinstance(error, duckdb.CatalogException):
-            for name, reason in absent.items():
-                if f"Table with name {name} ".lower() in str(error).lower():
-                    raise reason from error
+        if (missing := missing_table(lake, error, absent)) is not None:
+            raise missing from error
         translated = translate(error)
         # a file that the statement itself names is the user's: its fault is an error of the statement
         if translated is not None and (translated.uri is None or is_within(translated.uri, lake.catalog.warehouse)):
@@ -188,10 +188,10 @@ def create_views(
     views = {name: ViewRows(shown(scan.sql()), scan.files) for name, scan in scans} | dict(relations)
     absent: dict[str, UsageError] = {}
     for settings in lake.settings.tables:
-        for suffix, columns in _FIXED.items():
+        for suffix in _FIXED:
             name = settings.name + suffix
             if name in needed and name not in views:
-                views[name] = ViewRows(TableScan(fixed_schema(columns)).sql())
+                views[name] = ViewRows(empty_rows(suffix))
         name = settings.name + DAILY
         if settings.daily_states is not None and name.lower() in sql.lower():
             try:
@@ -252,6 +252,37 @@ def near_names(lake: Lake, name: str) -> list[str]:
     """The names of tables that are most like an unknown one, at most three, the best first."""
     lower = {known.lower(): known for known in _all_names(lake)}
     return [lower[known] for known in difflib.get_close_matches(name.lower(), lower, n=3)]
+
+
+def missing_table(
+    lake: Lake, error: duckdb.Error, absent: Mapping[str, UsageError] = MappingProxyType({})
+) -> UsageError | None:
+    """The error about a table that a statement names and the lake does not have; None if DuckDB's error is another one.
+
+    The message says that the table has no rows yet, or which tables of the lake have a similar name. DuckDB's own suggestion
+    may be a table of its catalog.
+
+    Args:
+        absent: the reasons why views are missing, by name.
+    """
+    found = _MISSING.search(str(error)) if isinstance(error, duckdb.CatalogException) else None
+    if found is None:
+        return None
+    name = found[1]
+    if (reason := {known.lower(): reason for known, reason in absent.items()}.get(name.lower())) is not None:
+        return reason
+    configured = next((table.name for table in lake.settings.tables if table.name.lower() == name.lower()), None)
+    if configured is not None:
+        steps = f"`ddb-lake load {configured} --export URI`, `ddb-lake apply {configured} URI` or `ddb-lake sync`"
+        return UsageError(f"the lake has no rows of {configured} yet; {steps} adds them")
+    near = " or ".join(near_names(lake, name))
+    suggested = f" Did you mean {near}?" if near else ""
+    return UsageError(f"there is no table {name!r}.{suggested} The statement `SHOW TABLES` lists the tables")
+
+
+def empty_rows(suffix: str) -> str:
+    """The relation, as SQL, that the changelog, the ledger or the quarantine of a table is before it exists: no rows."""
+    return shown(TableScan(fixed_schema(_FIXED[suffix])).sql())
 
 
 def table_columns(lake: Lake, name: str) -> list[tuple[str, str, str]]:

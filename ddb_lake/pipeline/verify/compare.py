@@ -139,8 +139,12 @@ class Comparison:
 # --- the source
 
 
-OTHER_SOURCE = "use an export: `verify --full --export URI`, `repair --from-export URI`"
-"""What a user can do where the source cannot be reached."""
+def without_source(name: str) -> str:
+    """What a user can do where the source of a table cannot be reached."""
+    return (
+        f"`ddb-lake verify {name} --full --export URI` compares with an export, `ddb-lake verify {name} --continuity`"
+        f" reads the lake only, and `ddb-lake repair {name} --from-export URI` repairs from an export"
+    )
 
 
 def require_same_source(lake: Lake, name: str) -> SourceTable:
@@ -148,7 +152,7 @@ def require_same_source(lake: Lake, name: str) -> SourceTable:
 
     Raises UsageError if it cannot be reached, or if it was deleted and created again after the lake's exports.
     """
-    source = require_source(lake.table(name), OTHER_SOURCE)
+    source = require_source(lake.table(name), without_source(name))
     check_source(lake, name, source.table_id)
     return source
 

@@ -42,7 +42,6 @@ from ddb_lake.pipeline.read.replay import View
 from ddb_lake.pipeline.read.verification_report import Cost, Outcome, Report, Strength
 from ddb_lake.pipeline.table_identity import check_origin
 from ddb_lake.pipeline.verify.compare import (
-    OTHER_SOURCE,
     Comparison,
     Findings,
     Reading,
@@ -53,6 +52,7 @@ from ddb_lake.pipeline.verify.compare import (
     open_items,
     require_same_source,
     require_view,
+    without_source,
 )
 
 EXPORT_USD_PER_GB = 0.10
@@ -84,7 +84,7 @@ def expected_cost(table: TableSettings, strength: Strength, sample: int = 0, sca
     """
     if strength == "counts":
         return Cost()
-    source = require_source(table, OTHER_SOURCE)
+    source = require_source(table, without_source(table.name))
     size, items = source.size_bytes or 0, source.items or 0
     if strength == "sample":
         return Cost(read_units=2 * read_units(size / max(items, 1), sample))

@@ -148,6 +148,13 @@ def test_init_of_the_sample_leads_to_a_query(run: Run) -> None:
     assert "shipped" in done.stdout
     counted = run("query", "--csv", "SELECT count(*), count(_rescued), count(weight_kg) FROM orders")
     assert counted.stdout.splitlines()[1] == "48,4,3"
+    refused = run("verify", "orders")
+    assert refused.exit_code == 2
+    advised = [step for step in refused.stderr.split("`") if step.startswith("ddb-lake verify")]
+    assert advised == ["ddb-lake verify orders --full --export URI", "ddb-lake verify orders --continuity"]
+    for step in advised:
+        done = run(*shlex.split(step.replace("URI", "sample/exports/orders"))[1:])
+        assert done.exit_code == 0, done.output
     assert run("init", "--sample", "again.yaml").exit_code == 2
     assert run("init", "--sample", "--force").exit_code == 0
 

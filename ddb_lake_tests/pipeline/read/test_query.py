@@ -55,7 +55,7 @@ def test_views_show_living_rows_only_and_join(tmp_path: Path) -> None:
 def test_query_reads_no_variable_of_the_process(tmp_path: Path, name: str) -> None:
     with (
         lake_of(tmp_path / "lake", {"name": "orders"}) as lake,
-        pytest.raises(UsageError, match=f"Table with name {name} does not exist"),
+        pytest.raises(UsageError, match=f"there is no table '{name}'"),
     ):
         queried(lake, f"SELECT * FROM {name}")
 
