@@ -8,7 +8,12 @@ from pathlib import Path
 
 import dagster as dg
 
-from ddb_lake.orchestration.demo.home import definitions_without_aws, deployed_definitions, unset_variables
+from ddb_lake.orchestration.demo.home import (
+    SET_VARIABLES,
+    definitions_without_aws,
+    deployed_definitions,
+    unset_variables,
+)
 
 
 def _is_relevant(record: logging.LogRecord) -> bool:
@@ -32,9 +37,7 @@ def defs() -> dg.Definitions:
     """
     if missing := unset_variables():
         logging.getLogger(__name__).warning(
-            "%s: not set. This shows the demo's lake below .demo, without AWS. Name your own buckets in these variables; or run"
-            " `make dev`, which serves the demo with an emulator of AWS.",
-            ", ".join(missing),
+            "%s: not set. This shows the demo's lake below .demo, without AWS; %s.", ", ".join(missing), SET_VARIABLES
         )
-        return definitions_without_aws()
+        return definitions_without_aws(missing)
     return deployed_definitions(Path(__file__).parent)

@@ -72,8 +72,8 @@ def run_demo(folder: Path, keep: bool, emit: Callable[[str], None], seed: int, s
         UsageError: `folder` has a lake that no demo wrote, or another sandbox runs in this process.
     """
     home = DemoHome(folder)
-    home.clear()
     start = datetime.now(UTC) - timedelta(hours=HOURS)
+    home.clear(start.date())
     sandbox = Sandbox(start=start, faults=_FAULTS, exports=ExportOptions(seconds=1.0))
     with sandbox, surroundings({**sandbox.environment(), **home.environment(), **_EXACT}), _quiet_libraries():
         return _Demo(home, DemoSource(sandbox, seed), emit, size).run(keep)

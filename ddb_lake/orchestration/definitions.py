@@ -26,7 +26,7 @@ from ddb_lake.orchestration.run_requests import (
     increments_op_name,
     load_op_name,
     streams_op_name,
-    table_sync_job,
+    sync_jobs,
 )
 from ddb_lake.orchestration.schedules import (
     checks_schedule,
@@ -107,9 +107,9 @@ def _sync_jobs(lake: str, tables: Mapping[str, TableAssets]) -> list[Any]:
     """One process for all steps of a run: starting one a step would take longer than most steps."""
     stages: tuple[Stage, ...] = ("increments", "snapshot", "changes", "current", "aurora")
     by_name: dict[str, list[dg.AssetKey]] = {}
-    for one in tables.values():
-        if len(one.specs) > 2:
-            by_name.setdefault(table_sync_job(lake, one), []).extend(one.keys(*stages))
+    for table, name in sync_jobs(lake, tables).items():
+        if len(tables[table].specs) > 2:
+            by_name.setdefault(name, []).extend(tables[table].keys(*stages))
     return [
         dg.define_asset_job(
             name,

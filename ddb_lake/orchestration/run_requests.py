@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 
-from ddb_lake.config import PartitionsSettings
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.orchestration.heartbeats import end_dead_run, run_health
 from ddb_lake.orchestration.specs import TableAssets, python_name
@@ -52,6 +51,7 @@ class Requests:
         self._lake = lake
         self._tables = tables
         self._warehouse = warehouse
+        self._sync_jobs = sync_jobs(lake, tables)
 
     def busy(self, instance: dg.DagsterInstance, now_s: float, location: str | None = None) -> tuple[Busy, list[str]]:
         """The work of runs that have not ended, and messages about the runs that nothing waits for any more.
@@ -116,7 +116,7 @@ class Requests:
             elif one.everything or one.hours[-1] - one.hours[0] > RECENT:
                 yield self._apply([one])
             else:
-                together[self._sync_job(one.table), *self._range(one)].append(one)
+                together[self._sync_jobs[one.table], *self._range(one)].append(one)
         for group in together.values():
             for start in range(0, len(group), TABLES_PER_RUN):
                 yield self._apply(group[start : start + TABLES_PER_RUN])
@@ -131,14 +131,11 @@ class Requests:
         config = {apply_op_name(self._lake, one.table): {"config": _apply_config(one)} for one in work}
         return dg.RunRequest(
             run_key=f"{self._lake}/apply/{_span(work)}/{_state(work)}",
-            job_name=self._sync_job(work[0].table),
+            job_name=self._sync_jobs[work[0].table],
             asset_selection=keys,
             run_config={"ops": config},
             tags={**self._tags(work), RANGE_START: first, RANGE_END: last},
         )
-
-    def _sync_job(self, table: str) -> str:
-        return table_sync_job(self._lake, self._tables[table])
 
     def _range(self, work: Work) -> tuple[str, str]:
         """The first and the last partition that the hours are in. The run reads these hours only."""
@@ -150,7 +147,7 @@ class Requests:
         config = {load_op_name(self._lake, work.table): {"config": {"uri": work.uris[0]}}}
         return dg.RunRequest(
             run_key=f"{self._lake}/load/{_state([work])}",
-            job_name=self._sync_job(work.table),
+            job_name=self._sync_jobs[work.table],
             asset_selection=self._tables[work.table].keys("snapshot", "current", "aurora"),
             run_config={"ops": config},
             tags=self._tags([work]),
@@ -159,7 +156,7 @@ class Requests:
     def _merge(self, work: Work) -> dg.RunRequest:
         return dg.RunRequest(
             run_key=f"{self._lake}/merge/{_state([work])}",
-            job_name=self._sync_job(work.table),
+            job_name=self._sync_jobs[work.table],
             asset_selection=self._tables[work.table].keys("current", "aurora"),
             tags=self._tags([work]),
         )
@@ -167,7 +164,7 @@ class Requests:
     def _window(self, work: Work) -> dg.RunRequest:
         return dg.RunRequest(
             run_key=f"{self._lake}/window/{_state([work])}",
-            job_name=self._sync_job(work.table),
+            job_name=self._sync_jobs[work.table],
             asset_selection=self._tables[work.table].keys("increments"),
             tags=self._tags([work]),
         )
@@ -175,7 +172,7 @@ class Requests:
     def _replicate(self, work: Work) -> dg.RunRequest:
         return dg.RunRequest(
             run_key=f"{self._lake}/replicate/{_state([work])}",
-            job_name=self._sync_job(work.table),
+            job_name=self._sync_jobs[work.table],
             asset_selection=self._tables[work.table].keys("aurora"),
             tags=self._tags([work]),
         )
@@ -210,19 +207,22 @@ class Requests:
 
 
 def sync_job_name(lake: str) -> str:
-    """The job that loads and applies the tables with default partitions."""
+    """The job that loads and applies the tables with the partitions that most tables have."""
     return f"{lake}_sync"
 
 
-def table_sync_job(lake: str, assets: TableAssets) -> str:
-    """The job that loads and applies a table.
+def sync_jobs(lake: str, tables: Mapping[str, TableAssets]) -> dict[str, str]:
+    """The job that loads and applies each table, by table.
 
-    The assets of a job have the same partitions, so there is one job for each value of `changes.partitions`.
+    The assets of a Dagster job have the same partitions, so there is one job for each value of `changes.partitions`. The most frequent
+    value, of several equally frequent ones that of the first table, has the plain name; tables without changes are in its job.
     """
-    changes = assets.table.changes
-    if changes is None or changes.partitions == PartitionsSettings():
-        return sync_job_name(lake)
-    return f"{sync_job_name(lake)}_{changes.partitions.every}_{changes.partitions.start:%Y%m%d}"
+    changes = {name: one.table.changes for name, one in tables.items()}
+    partitions = {name: found.partitions for name, found in changes.items() if found is not None}
+    usual = Counter(partitions.values()).most_common(1)
+    names = {value: f"{sync_job_name(lake)}_{value.every}_{value.start:%Y%m%d}" for value in partitions.values()}
+    names |= {value: sync_job_name(lake) for value, _ in usual}
+    return {name: names[partitions[name]] if name in partitions else sync_job_name(lake) for name in tables}
 
 
 def compact_job_name(lake: str) -> str:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, date, datetime
 
 import dagster as dg
 from pydantic import BaseModel, Field
+
+from ddb_lake.aws.objects import ObjectStore, local_path
+from ddb_lake.config.locations import is_local_uri
+from ddb_lake.pipeline.discovery import first_day
 
 _STARTER = """\
 type: {type}
@@ -29,7 +34,7 @@ attributes:
   #   key_prefix: aws
 """
 _EXPORT = 'export: {{bucket: {}, schedule: "0 3 * * 0"}}'
-_CHANGES = "changes: {{uri: {}}}"
+_CHANGES = "changes: {{uri: {}, partitions: {{start: {}}}}}"
 
 
 class ScaffoldParams(BaseModel):
@@ -40,6 +45,11 @@ class ScaffoldParams(BaseModel):
     warehouse: str = Field("lake", description="Where the lake is: a folder, file:// or s3://.")
     export_bucket: str | None = Field(None, description="The bucket for DynamoDB's exports.")
     changes_uri: str | None = Field(None, description="Where Firehose delivers the change records.")
+    first_day: str | None = Field(
+        None,
+        description="The day (UTC) of the first change, with which the partitions begin; default: the earliest one in a local folder,"
+        " else today.",
+    )
 
 
 class LakeScaffolder(dg.Scaffolder[ScaffoldParams]):
@@ -65,7 +75,8 @@ def starter(type_name: str, params: ScaffoldParams) -> str:
     """The text of a starter defs.yaml. Values are written as JSON, which is YAML."""
     key = [name.strip() for name in params.key.split(",") if name.strip()]
     export = _EXPORT.format(json.dumps(params.export_bucket or "my-exports"))
-    changes = _CHANGES.format(json.dumps(params.changes_uri or "s3://my-landing/orders/"))
+    day = params.first_day or _first_day(params.changes_uri)
+    changes = _CHANGES.format(json.dumps(params.changes_uri or "s3://my-landing/orders/"), day)
     return _STARTER.format(
         type=type_name,
         warehouse=json.dumps(params.warehouse),
@@ -74,3 +85,10 @@ def starter(type_name: str, params: ScaffoldParams) -> str:
         export=export if params.export_bucket else f"# {export}   # for full exports",
         changes=changes if params.changes_uri else f"# {changes}   # where Firehose delivers",
     )
+
+
+def _first_day(changes_uri: str | None) -> date:
+    """The day of the first change below a local folder, else today (UTC). No request is sent to AWS."""
+    path = local_path(changes_uri) if changes_uri is not None and is_local_uri(changes_uri) else None
+    found = first_day(ObjectStore(), str(path)) if path is not None and path.is_dir() else None
+    return found or datetime.now(UTC).date()

@@ -10,6 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from itertools import islice
 from typing import Any
 
@@ -80,6 +81,7 @@ class FoundLanding:
         uri: the prefix: what precedes the folders of the hours, if there are such folders.
         is_hourly: whether the keys of all listed objects have their arrival hour.
         objects: the number of listed objects.
+        first_hour: the earliest arrival hour (UTC) of the listed objects; None if no key has one.
         opened: the objects that were opened.
         containers: how they are compressed.
         records: the number of change records by source table; None for records without a table's name.
@@ -92,6 +94,7 @@ class FoundLanding:
     uri: str
     is_hourly: bool
     objects: int
+    first_hour: datetime | None = None
     opened: list[str] = field(default_factory=list)
     containers: set[str] = field(default_factory=set)
     records: Counter[str | None] = field(default_factory=Counter)
@@ -205,7 +208,8 @@ def read_landing(store: ObjectStore, uri: str, refs: Sequence[ObjectRef], key: S
         refs: the objects.
         key: the table's key, which flattened records need; empty if it is not known.
     """
-    landing = FoundLanding(uri, all(arrival_hour(ref.uri) is not None for ref in refs), len(refs))
+    hours = [hour for ref in refs if (hour := arrival_hour(ref.uri)) is not None]
+    landing = FoundLanding(uri, len(hours) == len(refs), len(refs), min(hours, default=None))
     readable = [ref for ref in refs if 0 < ref.size_bytes <= MOST_OBJECT_BYTES]
     half = OBJECTS_PER_ROOT // 2
     chosen = readable if len(readable) <= OBJECTS_PER_ROOT else [*readable[:half], *readable[-half:]]
@@ -216,6 +220,19 @@ def read_landing(store: ObjectStore, uri: str, refs: Sequence[ObjectRef], key: S
         for located in read_object(data, key_names=tuple(key) or None):
             _add(landing, located.outcome)
     return landing
+
+
+def first_day(store: ObjectStore, uri: str) -> date | None:
+    """The day (UTC) of the earliest arrival hour of the objects below a prefix; None if no key has an hour.
+
+    At most `MOST_LISTED` objects are listed: with folders of hours, they are the earliest ones.
+
+    Raises:
+        UsageError: the folder does not exist.
+    """
+    hours = (arrival_hour(ref.uri) for ref in islice(store.list(uri), MOST_LISTED))
+    earliest = min((hour for hour in hours if hour is not None), default=None)
+    return None if earliest is None else earliest.date()
 
 
 def _add(landing: FoundLanding, outcome: object) -> None:

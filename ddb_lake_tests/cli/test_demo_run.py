@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from ddb_lake.cli.demo_run import DemoSize, called_as, run_demo
+from ddb_lake.config import PartitionsSettings
 from ddb_lake.errors import UsageError
-from ddb_lake.orchestration.demo.home import DemoHome
+from ddb_lake.executors import open_lake
+from ddb_lake.lake.scan import scan_table
+from ddb_lake.orchestration.demo.home import TABLE, DemoHome
 from ddb_lake.orchestration.demo.source import DemoSource
 from ddb_lake.orchestration.dev import living
 from ddb_lake_tests.support.demo_lake import SMALL, Seen
@@ -41,6 +44,18 @@ def test_demo_ends_with_a_lake_equal_to_the_table(demo_lake: DemoHome, seen: See
         assert f" {name}: " in seen.printed
     assert (demo_lake.dagster / "dagster.yaml").exists()
     assert demo_lake.config.exists()
+
+
+def test_partitions_begin_with_the_day_of_the_demo(demo_lake: DemoHome) -> None:
+    """So that the page of the partitions shows no days on which there was no table."""
+    (table,) = demo_lake.settings().tables
+    assert table.changes is not None
+    assert table.changes.partitions.start == demo_lake.first_day > PartitionsSettings().start
+    with open_lake(demo_lake.settings()) as lake, lake.session() as session:
+        changes = lake.changes(TABLE)
+        assert changes is not None
+        ((first,),) = session.rows(f"SELECT min(arrival_hour) FROM {scan_table(changes).sql()}")
+    assert first.date() >= demo_lake.first_day
 
 
 def test_table_continues_from_what_the_lake_has(seen: Seen) -> None:

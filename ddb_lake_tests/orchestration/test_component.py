@@ -1,5 +1,6 @@
 import re
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,25 @@ def test_scaffold_writes_a_starter_that_loads() -> None:
             assert component.settings == written
             assert written.table("items").key == ("id",)
             assert keys(defs) == {"dynamodb/items", "changes/items", "current/items"}
+
+
+@pytest.mark.parametrize(
+    ("given", "start"), [(None, date(2025, 2, 3)), ("2024-01-01", date(2024, 1, 1)), ("", datetime.now(UTC).date())]
+)
+def test_scaffolded_partitions_begin_with_the_first_change_in_a_local_folder(
+    tmp_path: Path, given: str | None, start: date
+) -> None:
+    """Without a change, with the present day."""
+    from ddb_lake.orchestration.scaffolder import ScaffoldParams, starter
+
+    for hour in ("2025/02/04/00", "2025/02/03/23") if given != "" else ():
+        (tmp_path / hour).mkdir(parents=True)
+        (tmp_path / hour / "x").touch()
+    params = ScaffoldParams(changes_uri=str(tmp_path), first_day=given)  # type: ignore[call-arg]
+
+    changes = yaml.safe_load(starter("x.Y", params))["attributes"]["tables"][0]["changes"]
+
+    assert changes == {"uri": str(tmp_path), "partitions": {"start": start}}
 
 
 def test_scaffolded_text_is_yaml_for_any_parameters() -> None:

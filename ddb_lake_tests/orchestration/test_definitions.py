@@ -133,15 +133,66 @@ def test_checkout_without_names_of_buckets_shows_the_lake_without_aws(
     found = load_defs()
 
     assert "DDB_LAKE_EXPORT_BUCKET, DDB_LAKE_LANDING_BUCKET: not set" in caplog.text
-    assert dg.AssetKey(["current", "orders"]) in found.resolve_asset_graph().get_all_asset_keys()
+    graph = found.resolve_asset_graph()
+    shown = {key.to_user_string() for key in graph.get_all_asset_keys()}
+    assert {"dynamodb/orders", "export/orders", "snapshot/orders", "changes/orders", "current/orders"} < shown
+    parents = graph.get(dg.AssetKey(["current", "orders"])).parent_keys
+    assert {key.to_user_string() for key in parents} == {"snapshot/orders", "changes/orders"}
     assert not any(statuses(found).values())
     assert "lake_export_orders" not in statuses(found)
+
+
+@pytest.mark.parametrize("stage", ["export", "snapshot", "changes"])
+def test_run_of_an_asset_without_its_bucket_names_the_variables(monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+    monkeypatch.delenv("DDB_LAKE_EXPORT_BUCKET", raising=False)
+    monkeypatch.setenv("DDB_LAKE_LANDING_BUCKET", "our-landing")
+    key = dg.AssetKey([stage, "orders"])
+
+    with pytest.raises(dg.Failure) as raised:
+        load_defs().resolve_implicit_global_asset_job_def().execute_in_process(
+            asset_selection=[key], partition_key="2025-02-03" if stage == "changes" else None
+        )
+
+    assert str(raised.value.description).startswith(
+        f"{stage}/orders needs DDB_LAKE_EXPORT_BUCKET, which is not set; name your own buckets in these variables"
+    )
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        ("--assets current/orders", 0, "Materialized value current orders"),
+        ("--assets changes/orders", 1, "no '--partition' option was provided"),
+        ("--assets changes/orders --partition 2025-02-03", 1, "DDB_LAKE_EXPORT_BUCKET and DDB_LAKE_LANDING_BUCKET"),
+        (
+            "--assets changes/orders --partition-range 2025-02-01...2025-02-28",
+            1,
+            "DDB_LAKE_EXPORT_BUCKET and DDB_LAKE_LANDING_BUCKET",
+        ),
+    ],
+)
+def test_launch_in_a_checkout_without_buckets(tmp_path: Path, arguments: str, status: int, message: str) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "DAGSTER", "DDB_LAKE"))}
+    variables = {**kept, "DAGSTER_DISABLE_TELEMETRY": "yes", "DDB_LAKE_WAREHOUSE": str(tmp_path / "lake")}
+
+    done = subprocess.run(
+        [Path(sys.executable).parent / "dg", "launch", *arguments.split()],
+        cwd=ROOT,
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, message in done.stderr) == (status, True), done.stderr[-3000:]
 
 
 @pytest.mark.parametrize("path", ["ddb_lake/defs/lake/defs.yaml", "ddb_lake/orchestration/demo/lake.yaml"])
 def test_configuration_in_the_repository_names_no_bucket(path: str) -> None:
     table = yaml.safe_load((ROOT / path).read_text())["attributes"]["tables"][0]
-    assert all("{{ env." in text for text in (table["export"]["bucket"], *table["changes"].values()))
+    places = [table["export"]["bucket"], table["changes"]["uri"], table["changes"]["errors_uri"]]
+    assert all("{{ env." in text for text in places)
 
 
 def test_importing_the_package_does_not_import_dagster() -> None:

@@ -3,8 +3,9 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from ddb_lake.orchestration.run_requests import RANGE_END, RANGE_START, TABLES_PER_RUN, apply_op_name
-from ddb_lake.orchestration.specs import python_name
+from ddb_lake.config import parse_settings
+from ddb_lake.orchestration.run_requests import RANGE_END, RANGE_START, TABLES_PER_RUN, apply_op_name, sync_jobs
+from ddb_lake.orchestration.specs import TableAssets, python_name
 from ddb_lake.pipeline.plan.work import Work
 from ddb_lake_tests.support.run_requests import requests
 
@@ -21,13 +22,9 @@ def keys(request: dg.RunRequest) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("every", "job", "first", "last"),
-    [
-        ("day", "lake_sync", "2026-03-03", "2026-03-04"),
-        ("hour", "lake_sync_hour_20250101", "2026-03-03-06:00", "2026-03-04-12:00"),
-    ],
+    ("every", "first", "last"), [("day", "2026-03-03", "2026-03-04"), ("hour", "2026-03-03-06:00", "2026-03-04-12:00")]
 )
-def test_hours_are_read_in_one_run_of_their_partitions(every: str, job: str, first: str, last: str) -> None:
+def test_hours_are_read_in_one_run_of_their_partitions(every: str, first: str, last: str) -> None:
     work = apply("orders", NOON - 30 * HOUR, NOON - 7 * HOUR, NOON)
 
     (request,) = requests("orders", partitions={"every": every}).requests([work])
@@ -35,8 +32,34 @@ def test_hours_are_read_in_one_run_of_their_partitions(every: str, job: str, fir
     assert (request.tags[RANGE_START], request.tags[RANGE_END]) == (first, last)
     hours = ["2026-03-03T06:00Z", "2026-03-04T05:00Z", "2026-03-04T12:00Z"]
     assert request.run_config == {"ops": {apply_op_name("lake", "orders"): {"config": {"hours": hours}}}}
-    assert request.job_name == job
+    assert request.job_name == "lake_sync"
     assert keys(request) == ["changes/orders", "current/orders"]
+
+
+@pytest.mark.parametrize(
+    ("starts", "jobs"),
+    [
+        ("", []),
+        ("2026-03-01", ["sync"]),
+        ("- 2026-03-01 -", ["sync", "sync", "sync"]),
+        ("2026-03-01 2026-03-02", ["sync", "sync_day_20260302"]),
+        ("2026-03-01 2026-03-02 2026-03-02", ["sync_day_20260301", "sync", "sync"]),
+        ("2026-03-01 2026-03-01 hour", ["sync", "sync", "sync_hour_20250101"]),
+    ],
+)
+def test_most_frequent_partitions_have_the_job_with_the_plain_name(starts: str, jobs: list[str]) -> None:
+    """`-`: a table without changes."""
+    partitions = {"hour": {"every": "hour"}}
+    changes = [
+        {} if one == "-" else {"changes": {"uri": "s3://b/", "partitions": partitions.get(one, {"start": one})}}
+        for one in starts.split()
+    ]
+    tables = [{"name": f"t{number}", "key": ["k"], **one} for number, one in enumerate(changes)]
+    settings = parse_settings({"warehouse": "lake", "tables": tables}, "test")
+
+    found = sync_jobs("lake", {table.name: TableAssets(table, {}) for table in settings.tables})
+
+    assert found == {f"t{number}": f"lake_{job}" for number, job in enumerate(jobs)}
 
 
 def test_tables_with_recent_objects_on_one_day_share_a_run() -> None:

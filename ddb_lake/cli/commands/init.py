@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ _SOURCE = "      source: {{region: {region}}}\n"
 _SOURCE_HINT = "      # source: {region: eu-west-1, role_arn: ...}   # default: the standard AWS variables\n"
 _EXPORT = "      export: {{bucket: {bucket}{prefix}}}   # and: prefix, schedule, bucket_owner, kms_key_id\n"
 _EXPORT_HINT = '      # export: {bucket: my-exports, prefix: orders, schedule: "0 3 * * 0"}   # for full exports\n'
-_CHANGES = "      changes: {{uri: {uri}}}\n"
+_CHANGES = "      changes: {{uri: {uri}, partitions: {{start: {first_day}}}}}   # in Dagster, the partitions begin on this day\n"
 _CHANGES_HINT = "      # changes: {uri: s3://my-landing/orders/}   # where Firehose delivers the change records\n"
 _TAIL = """\
       # columns: {amount: "decimal(38,2)", payload: json}
@@ -73,6 +74,7 @@ class StarterTable:
     Attributes:
         key: its key; empty if it is left out.
         key_note: the comment beside it.
+        first_day: the day (UTC) with which the partitions of its changes begin.
         exports: the location of finished exports, for the command that loads them; None if there are none yet.
         entities: the proposed entities.
         sampled: the number of items from whose keys they are proposed.
@@ -85,6 +87,7 @@ class StarterTable:
     export_bucket: str | None = None
     export_prefix: str = ""
     changes_uri: str | None = None
+    first_day: date | None = None
     exports: str | None = None
     entities: tuple[EntityCandidate, ...] = ()
     sampled: int = 0
@@ -134,7 +137,7 @@ def init(places: tuple[str, ...], options: InitOptions, as_json: bool) -> None:
     tables = (
         [_named_table(options)]
         if found is None
-        else [_found_table(table, options) for table in _chosen(found, options)]
+        else [_found_table(table, options, _first_day(found)) for table in _chosen(found, options)]
     )
     text = starter(options.warehouse, tables)
     _check(text, path)
@@ -172,10 +175,14 @@ def _table_text(table: StarterTable) -> str:
         f"    - name: {_scalar(table.name)}\n      {key_line}\n"
         + _entities_text(table)
         + (_EXPORT.format(bucket=_scalar(table.export_bucket), prefix=prefix) if table.export_bucket else _EXPORT_HINT)
-        + (_CHANGES.format(uri=_scalar(table.changes_uri)) if table.changes_uri else _CHANGES_HINT)
+        + (_changes_text(table.changes_uri, table.first_day) if table.changes_uri else _CHANGES_HINT)
         + (_SOURCE.format(region=_scalar(table.region)) if table.region else _SOURCE_HINT)
         + _TAIL
     )
+
+
+def _changes_text(uri: str, first_day: date | None) -> str:
+    return _CHANGES.format(uri=_scalar(uri), first_day=first_day or datetime.now(UTC).date())
 
 
 def _entities_text(table: StarterTable) -> str:
@@ -285,7 +292,13 @@ def _chosen(found: Discovery, options: InitOptions) -> list[FoundTable]:
     return chosen
 
 
-def _found_table(table: FoundTable, options: InitOptions) -> StarterTable:
+def _first_day(found: Discovery) -> date | None:
+    """The day of the earliest listed change object. It is that of all tables: tables with the same partitions share runs in Dagster."""
+    hours = [landing.first_hour for landing in found.landings if landing.first_hour is not None]
+    return min(hours).date() if hours else None
+
+
+def _found_table(table: FoundTable, options: InitOptions, first_day: date | None) -> StarterTable:
     name = table.name or options.table
     if name is None:
         raise UsageError("the change records do not name their table", hint="--table NAME names it")
@@ -302,6 +315,7 @@ def _found_table(table: FoundTable, options: InitOptions) -> StarterTable:
         bucket,
         prefix,
         options.changes_uri or next((_relative(landing.uri) for landing in table.landings), None),
+        first_day,
         _relative(exports.location) if exports is not None else None,
         *(_proposed(table, key) if options.discover else ((), 0)),
     )

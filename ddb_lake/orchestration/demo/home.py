@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from importlib import resources
 from pathlib import Path
 
@@ -14,9 +15,12 @@ import dagster as dg
 import yaml
 
 from ddb_lake.aws.session import session
-from ddb_lake.config import LakeSettings, load_settings
+from ddb_lake.config import LakeSettings, PartitionsSettings, load_settings
 from ddb_lake.errors import UsageError
 from ddb_lake.orchestration.component import DynamoDBLakeComponent
+from ddb_lake.orchestration.failures import failures
+from ddb_lake.orchestration.specs import LakeAsset, base_spec, python_name
+from ddb_lake.pipeline.plan.stages import stages_of
 
 EXPORT_BUCKET = "ddb-lake-demo-exports"
 LANDING_BUCKET = "ddb-lake-demo-landing"
@@ -48,8 +52,22 @@ class DemoHome:
         """The lake's configuration, for the command line."""
         return self.folder / "ddb_lake.yaml"
 
-    def clear(self) -> None:
-        """Remove the folders of an earlier demo. Raises UsageError if they are not a demo's."""
+    @property
+    def first_day(self) -> date:
+        """The day (UTC) of the demo's first change, with which the partitions begin; the default of the setting for an older demo."""
+        mark = self.folder / _MARK
+        written = mark.read_text(encoding="utf-8").strip() if mark.exists() else ""
+        return date.fromisoformat(written) if written else PartitionsSettings().start
+
+    def clear(self, first_day: date) -> None:
+        """Remove the folders of an earlier demo, and write the settings of a new one.
+
+        Args:
+            first_day: the day (UTC) of the first change.
+
+        Raises:
+            UsageError: the folders are not a demo's.
+        """
         ours = [self.lake, self.dagster]
         if any(path.exists() for path in ours) and not (self.folder / _MARK).exists():
             raise UsageError(
@@ -58,7 +76,7 @@ class DemoHome:
         for path in ours:
             shutil.rmtree(path, ignore_errors=True)
         self.dagster.mkdir(parents=True)
-        (self.folder / _MARK).touch()
+        (self.folder / _MARK).write_text(f"{first_day}\n", encoding="utf-8")
         self.write_settings()
 
     def write_settings(self) -> None:
@@ -87,6 +105,7 @@ class DemoHome:
             "DDB_LAKE_EXPORT_BUCKET": EXPORT_BUCKET,
             "DDB_LAKE_LANDING_BUCKET": LANDING_BUCKET,
             "DDB_LAKE_RUN_AUTOMATICALLY": "true",
+            "DDB_LAKE_FIRST_DAY": f"{self.first_day}",
         }
 
     def environment(self) -> dict[str, str]:
@@ -106,10 +125,16 @@ _TEMPLATES = {
     "{{ env.DDB_LAKE_EXPORT_BUCKET }}": "DDB_LAKE_EXPORT_BUCKET",
     "{{ env.DDB_LAKE_LANDING_BUCKET }}": "DDB_LAKE_LANDING_BUCKET",
     "{{ env('DDB_LAKE_RUN_AUTOMATICALLY', 'false') }}": "DDB_LAKE_RUN_AUTOMATICALLY",
+    "{{ env('DDB_LAKE_FIRST_DAY', '2025-01-01') }}": "DDB_LAKE_FIRST_DAY",
 }
 """The templates of the demo's configuration, with the variable that each takes."""
 
 _WITHOUT_DEFAULT = ("DDB_LAKE_EXPORT_BUCKET", "DDB_LAKE_LANDING_BUCKET")
+
+SET_VARIABLES = (
+    "name your own buckets in these variables; or run `make dev`, which serves the demo with an emulator of AWS"
+)
+"""The next step if variables without a default are not set."""
 
 
 def _shipped(name: str) -> bytes:
@@ -156,14 +181,64 @@ def unset_variables() -> list[str]:
     return [name for name in _WITHOUT_DEFAULT if not os.environ.get(name)]
 
 
-def definitions_without_aws() -> dg.Definitions:
-    """The definitions of the demo's lake without the places in S3: what a fresh checkout shows. Nothing in it calls AWS."""
+def definitions_without_aws(missing: Sequence[str]) -> dg.Definitions:
+    """The definitions of the demo's lake without the places in S3: what a fresh checkout shows. Nothing in it calls AWS.
+
+    The assets that need a bucket are shown too, and a run of them fails with the names of the variables to set.
+
+    Args:
+        missing: the variables that are not set, from `unset_variables`.
+    """
     attributes = yaml.safe_load(_shipped("demo/lake.yaml"))["attributes"]
     for table in attributes["tables"]:
         for section in ("export", "changes", "checks"):
             table.pop(section, None)
-    found = dg.build_defs_for_component(DynamoDBLakeComponent.resolve_from_dict(attributes))
-    return dg.Definitions.merge(found, dg.Definitions(executor=dg.in_process_executor))
+    component = _WithoutBuckets.resolve_from_dict(attributes)
+    found = dg.build_defs_for_component(component)
+    unavailable = [
+        _unavailable_asset(LakeAsset(stage, table), missing)
+        for table in _with_buckets().tables
+        for stage in stages_of(table)
+        if stage not in stages_of(component.settings.table(table.name))
+    ]
+    return dg.Definitions.merge(found, dg.Definitions(assets=unavailable, executor=dg.in_process_executor))
+
+
+def _with_buckets() -> LakeSettings:
+    """The settings of the demo's lake, with the names of the demo's buckets, which no code that has them sends to AWS."""
+    lake = _shipped("demo/lake.yaml").decode()
+    lake = lake.replace("{{ env.DDB_LAKE_EXPORT_BUCKET }}", EXPORT_BUCKET)
+    lake = lake.replace("{{ env.DDB_LAKE_LANDING_BUCKET }}", LANDING_BUCKET)
+    component: DynamoDBLakeComponent = DynamoDBLakeComponent.resolve_from_dict(yaml.safe_load(lake)["attributes"])
+    return component.settings
+
+
+class _WithoutBuckets(DynamoDBLakeComponent):
+    """The demo's lake without its buckets. Its assets depend on each other as with them."""
+
+    def get_asset_spec(self, asset: LakeAsset) -> dg.AssetSpec:
+        """The spec of the asset with buckets. Nothing that it depends on can be materialized, so it follows nothing."""
+        complete = _with_buckets()
+        spec = base_spec(replace(asset, table=complete.table(asset.table.name)), complete)
+        return spec.replace_attributes(automation_condition=None)
+
+
+def _unavailable_asset(asset: LakeAsset, missing: Sequence[str]) -> dg.AssetsDefinition:
+    """An asset that needs a bucket whose variable is not set."""
+
+    @dg.multi_asset(
+        name=f"{asset.stage}_{python_name(asset.table.name)}_without_buckets",
+        specs=[base_spec(asset, _with_buckets())],
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def explain() -> None:
+        with failures():
+            raise UsageError(
+                f"{asset.key.to_user_string()} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not set",
+                hint=SET_VARIABLES,
+            )
+
+    return explain
 
 
 def _is_deployed(lake: object) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from ddb_lake.cli.commands.init import StarterTable, starter
 from ddb_lake.config import fill_in, load_settings, parse_settings
 from ddb_lake_tests.support.command_line import Run
+from ddb_lake_tests.support.landed_files import EXPORT_US, change, order, write_changes
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +130,15 @@ def test_init_finds_what_lies_at_locations(run: Run, landing: Path) -> None:
         done = run(*shlex.split(command)[1:])
         assert done.exit_code == 0, command
     assert run("query", "--csv", "SELECT count(*) FROM orders").stdout.splitlines()[1] == "3"
+
+
+def test_init_begins_the_partitions_of_all_tables_with_the_day_of_the_first_change(run: Run, tmp_path: Path) -> None:
+    for table, place in (("orders", "b/2025/02/03/04"), ("orders", "b/2025/02/03/01"), ("users", "a/2026/03/01/23")):
+        write_changes(tmp_path / "landed" / place / "x", change(1, EXPORT_US, order("ann", 1), table=table))
+    assert run("init", "landed", "--key", "customer,order_id").exit_code == 0
+    found = {table.name: table.changes for table in load_settings(Path("ddb_lake.yaml")).tables}
+    assert sorted(found) == ["orders", "users"]
+    assert {changes.partitions.start for changes in found.values() if changes} == {date(2025, 2, 3)}
 
 
 def test_init_finds_a_key_in_items_alone(run: Run, landing: Path) -> None:
