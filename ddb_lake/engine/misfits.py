@@ -7,13 +7,16 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from ddb_lake.core.schema.table_schema import SCALARS, Column, dotted, parse_pointer
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import carried, literal
 
 READ_THEM: Final = "read them from `_rescued`, as the page on types shows"
+UnheldValues: TypeAlias = Mapping[str, Mapping[str, int]]
+"""How many values of each DynamoDB type no column holds, by the attribute's key in `_rescued`."""
+
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 
@@ -62,6 +65,14 @@ class Misfit:
 def count_misfits(session: Session, rows: str, columns: Sequence[Column]) -> tuple[Misfit, ...]:
     """The attributes of a relation with values that no column holds, those with the most values first.
 
+    The arguments are those of `unheld_values`.
+    """
+    return misfits_of([unheld_values(session, rows, columns)], columns)
+
+
+def unheld_values(session: Session, rows: str, columns: Sequence[Column]) -> UnheldValues:
+    """Count the values of a relation that no column holds. NULL and empty maps are not counted.
+
     Args:
         session: the session of the relation.
         rows: the relation, with the columns as `engine.sql.carried` names them, and `_rescued`.
@@ -75,9 +86,22 @@ def count_misfits(session: Session, rows: str, columns: Sequence[Column]) -> tup
             count = _without_a_value(session, rows, column, tag)
         if count:
             found.setdefault(pointer, {})[tag] = count
+    return found
+
+
+def misfits_of(parts: Iterable[UnheldValues], columns: Sequence[Column]) -> tuple[Misfit, ...]:
+    """The attributes with values that no column holds, from the counts of parts of the rows; those with the most values first.
+
+    Args:
+        parts: of disjoint parts of the rows.
+        columns: the columns of the items, which hold none of these values.
+    """
+    totals: dict[str, Counter[str]] = {}
+    for part in parts:
+        for pointer, values in part.items():
+            totals.setdefault(pointer, Counter()).update(values)
     main = {column.pointer: column for column in columns if column.role != "variant"}
-    misfits = [_misfit(pointer, values, main.get(pointer)) for pointer, values in found.items()]
-    return _sorted(misfits)
+    return _sorted(_misfit(pointer, dict(values), main.get(pointer)) for pointer, values in totals.items())
 
 
 def sum_misfits(found: Iterable[Misfit]) -> tuple[Misfit, ...]:

@@ -26,7 +26,6 @@ from ddb_lake.pipeline.apply.changelog import IngestResult
 from ddb_lake.pipeline.load.load import LoadResult
 from ddb_lake.pipeline.merge.current import CurrentResult
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.read.misfits import entity_misfits_of_load, misfits_of_load
 from ddb_lake.pipeline.read.status import table_status
 
 PREVIEW_ROWS = 5
@@ -216,10 +215,10 @@ def snapshot_metadata(lake: Lake, name: str, result: LoadResult) -> dict[str, An
         metadata["notes"] = _listed(result.notes)
     if result.name_collisions:
         metadata["name collisions"] = _listed(result.name_collisions)
-    if misfits := misfits_of_load(lake, result):
-        metadata["values in no column"] = _listed(f"{one}; {one.advice}" for one in misfits)
-    if of_entities := entity_misfits_of_load(lake, result):
-        lines = (f"{table}: {one}; {one.advice}" for table, several in of_entities.items() for one in several)
+    if result.misfits:
+        metadata["values in no column"] = _listed(f"{one}; {one.advice}" for one in result.misfits)
+    if result.entity_misfits:
+        lines = (f"{table}: {one}; {one.advice}" for table, several in result.entity_misfits.items() for one in several)
         metadata["values in no column of an entity"] = _listed(lines)
     table = lake.current(name)
     if table is not None:

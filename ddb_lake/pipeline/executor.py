@@ -21,9 +21,9 @@ if TYPE_CHECKING:  # the steps import this module for their types only, and so d
 
     from ddb_lake.aws.objects import ObjectRef
     from ddb_lake.config import TableSettings
-    from ddb_lake.core.schema.table_schema import TableSchema
+    from ddb_lake.core.schema.table_schema import Column, TableSchema
     from ddb_lake.engine.merge_plan import MergeCounts
-    from ddb_lake.engine.misfits import Misfit
+    from ddb_lake.engine.misfits import Misfit, UnheldValues
     from ddb_lake.engine.session import Session
     from ddb_lake.lake.scan import TableScan
     from ddb_lake.pipeline.apply.deduplication import ReadGroup
@@ -74,6 +74,11 @@ class Executor(Protocol):
             The paths of the files.
         """
 
+    def unheld_values(
+        self, session: Session, table: Table, scan: TableScan, columns: Sequence[Column]
+    ) -> list[UnheldValues]:
+        """Count the values that no column holds, in parts of the rows of a scan of the table. `columns`: those of its items."""
+
     def snapshot_writer(self, session: Session, target: SnapshotTarget, export: Export, reject: bool) -> SnapshotWriter:
         """A writer of a full export's rows. `reject`: leave out lines without a valid item, which are errors otherwise."""
 
@@ -87,7 +92,7 @@ class PlannedMerge(Protocol):
 
     @property
     def misfits(self) -> tuple[Misfit, ...]:
-        """After `fit`: the attributes of the new rows with values that no column holds. On Spark they are not counted."""
+        """After `fit`: the attributes of the new rows with values that no column holds."""
 
     def fit(self, schema: TableSchema, rows: int, iceberg: Callable[[TableSchema], Schema]) -> TableSchema:
         """Find the columns that fit the new rows.

@@ -9,6 +9,8 @@ from pyiceberg.table import Table
 
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
+from ddb_lake.core.schema.table_schema import Column
+from ddb_lake.engine.misfits import UnheldValues, unheld_values
 from ddb_lake.engine.session import Session
 from ddb_lake.lake.file_writer import FileWriter, rewrite
 from ddb_lake.lake.scan import TableScan
@@ -65,6 +67,16 @@ class LocalExecutor:
         for files in groups:
             paths += rewrite(session, writer, scan, files, key)
         return paths
+
+    def unheld_values(
+        self,
+        session: Session,
+        table: Table,  # noqa: ARG002
+        scan: TableScan,
+        columns: Sequence[Column],
+    ) -> list[UnheldValues]:
+        """Count by statements in the session."""
+        return [unheld_values(session, scan.sql(), columns)]
 
     def snapshot_writer(
         self, session: Session, target: SnapshotTarget, export: Export, reject: bool

@@ -10,6 +10,8 @@ from pyiceberg.table import Table
 
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
+from ddb_lake.core.schema.table_schema import Column
+from ddb_lake.engine.misfits import UnheldValues
 from ddb_lake.engine.session import Session
 from ddb_lake.lake.scan import TableScan
 from ddb_lake.pipeline.apply.deduplication import Deduplicator, LocalDeduplicator, ReadGroup
@@ -23,7 +25,7 @@ from ddb_lake.spark.carrier import Carrier, SparkCarrier
 from ddb_lake.spark.changelog import SparkDeduplicator
 from ddb_lake.spark.merge import SparkMerge
 from ddb_lake.spark.object_reader import object_groups, read_objects_on_spark
-from ddb_lake.spark.rewrite_tasks import RewriteFiles, part_of, parts_of, rewrite_files
+from ddb_lake.spark.scan_tasks import CountUnheld, RewriteFiles, count_unheld, part_of, parts_of, rewrite_files
 from ddb_lake.spark.session import open_spark
 from ddb_lake.spark.snapshot_writer import SparkSnapshotWriter
 
@@ -76,6 +78,18 @@ class SparkExecutor:
         ]
         progress = partial(self._lake.progress, f"{self._settings.name}: parts of a table rewritten")
         return [path for paths in self._carrier.map(rewrite_files, tasks, progress) for path in paths]
+
+    def unheld_values(
+        self,
+        session: Session,  # noqa: ARG002
+        table: Table,
+        scan: TableScan,
+        columns: Sequence[Column],
+    ) -> list[UnheldValues]:
+        """Count by tasks; each task reads some files."""
+        access = table_access(self._lake, table.io, table.location())
+        tasks = [CountUnheld(access, part_of(scan, part), tuple(columns)) for part in parts_of(scan.live.data)]
+        return self._carrier.map(count_unheld, tasks)
 
     def snapshot_writer(
         self, session: Session, target: SnapshotTarget, export: Export, reject: bool

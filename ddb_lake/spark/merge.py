@@ -30,7 +30,7 @@ from ddb_lake.core.schema.inference import Inference
 from ddb_lake.core.schema.table_schema import Path, TableSchema
 from ddb_lake.engine.key_text import key_hash_sql
 from ddb_lake.engine.merge_plan import MergeCounts
-from ddb_lake.engine.misfits import Misfit
+from ddb_lake.engine.misfits import Misfit, misfits_of
 from ddb_lake.engine.schema_fitting import extend_schema, fit_schema, guess_from
 from ddb_lake.engine.session import Session
 from ddb_lake.lake.file_writer import MEASURED_FILES, FileWriter, mean_row_bytes
@@ -170,11 +170,14 @@ class SparkMerge:
         self._decided = {number: _Bucket() for number in range(self._buckets)}
         project = partial(self._project_and_write, iceberg)
         if schema.columns:
-            return extend_schema(schema, self._settings.schema_evolution, project, rows)
-        self._decide(None)
-        sample = merged([one.seen for one in self._results if one.seen is not None], options)
-        first, nulls = guess_from(sample, schema)
-        return fit_schema(first, schema, nulls, project)
+            schema = extend_schema(schema, self._settings.schema_evolution, project, rows)
+        else:
+            self._decide(None)
+            sample = merged([one.seen for one in self._results if one.seen is not None], options)
+            first, nulls = guess_from(sample, schema)
+            schema = fit_schema(first, schema, nulls, project)
+        self.misfits = misfits_of([one.unheld for one in self._results], schema.columns)
+        return schema
 
     def _project_and_write(
         self, iceberg_of: Callable[[TableSchema], Schema], schema: TableSchema, nulls: set[Path]

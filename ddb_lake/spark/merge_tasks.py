@@ -30,6 +30,7 @@ from ddb_lake.engine.merge_plan import (
     find_conflicting_keys,
     plan_merge,
 )
+from ddb_lake.engine.misfits import UnheldValues, unheld_values
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.session import Session, with_memory
 from ddb_lake.engine.sql import identifier
@@ -156,6 +157,7 @@ class DecidedBucket:
         counts: figures.
         seen: what columns some of the items need, if no rows were written.
         written: the rows of the items.
+        unheld: the values of these rows that no column holds.
         deleted: a file of the positions of rows that are replaced or removed, if rows were written.
         first_expired_us: the earliest time of an item that is kept as expired.
     """
@@ -165,6 +167,7 @@ class DecidedBucket:
     counts: MergeCounts = field(default_factory=MergeCounts)
     seen: Inference | None = None
     written: Written | None = None
+    unheld: UnheldValues = field(default_factory=dict)
     deleted: str | None = None
     first_expired_us: int | None = None
 
@@ -251,10 +254,18 @@ def decide_bucket(task: DecideBucket) -> DecidedBucket:
             seen = _seen_items(session, plan, task.settings)
             return DecidedBucket(task.bucket, counts=plan.counts, seen=seen, first_expired_us=expired_us)
         written = _write_items(session, plan, task, task.columns)
-        deleted = _write_positions(session, plan, task)
         return DecidedBucket(
-            task.bucket, counts=plan.counts, written=written, deleted=deleted, first_expired_us=expired_us
+            task.bucket,
+            counts=plan.counts,
+            written=written,
+            unheld=unheld_values(session, _PROJECTED, task.columns.schema.columns),
+            deleted=_write_positions(session, plan, task),
+            first_expired_us=expired_us,
         )
+
+
+_PROJECTED = "projected_rows"
+"""The relation of the rows that a task writes."""
 
 
 def _write_items(session: Session, plan: MergePlan, task: DecideBucket, columns: Columns) -> Written:
@@ -263,10 +274,10 @@ def _write_items(session: Session, plan: MergePlan, task: DecideBucket, columns:
     projection = Projection(columns.schema, columns.nulls)
     projection.register(session.con)
     living = f"(SELECT * FROM {plan.new_states} WHERE item IS NOT NULL)"
-    session.keep("projected_rows", projection.select(living, ROW_COLUMNS))
+    session.keep(_PROJECTED, projection.select(living, ROW_COLUMNS))
     writer = FileWriter(session.con, access.io, access.location, columns.iceberg)
     size = plan.mean_item_bytes(session)
-    paths = with_memory(session, lambda: writer.write_paths("SELECT * FROM projected_rows", split=True, row_bytes=size))
+    paths = with_memory(session, lambda: writer.write_paths(f"SELECT * FROM {_PROJECTED}", split=True, row_bytes=size))
     return describe_written(session, paths, columns.schema, columns.iceberg, task.settings.schema_options)
 
 

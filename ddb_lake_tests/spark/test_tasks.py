@@ -15,12 +15,11 @@ from hypothesis import strategies as st
 from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from ddb_lake.engine.session import connect
-from ddb_lake.lake import compaction_policy
 from ddb_lake.pipeline.local_executor import LocalExecutor
 from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake.pipeline.maintain.rebuild import rebuild_table
 from ddb_lake.pipeline.read.files import check_files
-from ddb_lake.spark import changelog, merge, object_reader, rewrite_tasks, scratch, snapshot_writer
+from ddb_lake.spark import scratch
 from ddb_lake.spark.executor import SparkExecutor
 from ddb_lake.spark.scratch import BUCKET, ScratchFolder, ScratchRows, names_of, write_buckets
 from ddb_lake_tests.simulator import CORNERS, Scenario, scenarios, write
@@ -30,22 +29,6 @@ from ddb_lake_tests.support.history_steps import differences, run_step, steps
 from ddb_lake_tests.support.inline_carrier import InlineCarrier
 from ddb_lake_tests.support.lake_contents import contents, small_scenario
 from ddb_lake_tests.support.lost_files import LOSSES
-
-
-@pytest.fixture
-def many_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limits of tasks and buckets, so small that a few rows exceed them."""
-    for module, limits in {
-        changelog: {"ONE_TASK_ROWS": 2, "BUCKET_ROWS": 5},
-        merge: {"BUCKET_RECORDS": 4, "LEAST_RECORDS": 2, "PART_ROWS": 3, "PART_BYTES": 2000, "POSITIONS_ROWS": 3},
-        object_reader: {"LEAST_BYTES": 1},
-        snapshot_writer: {"BUCKET_HASHES": 3},
-        scratch: {"HELD_BYTES": 1000, "GROUP_BYTES": 500},
-        rewrite_tasks: {"PART_BYTES": 5000},
-        compaction_policy: {"MAX_FILES_PER_HOUR": 1, "MAX_FILES_PER_DAY": 1, "MAX_FILES_OF_LATEST_HOUR": 1},
-    }.items():
-        for name, limit in limits.items():
-            monkeypatch.setattr(module, name, limit)
 
 
 def check(scenario: Scenario, seed: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -28,7 +27,6 @@ from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.time_text import time_text
 
 if TYPE_CHECKING:
-    from ddb_lake.engine.misfits import Misfit
     from ddb_lake.pipeline.load.load import LoadResult
     from ddb_lake.pipeline.open_lake import Lake
 
@@ -99,13 +97,11 @@ def load(invocation: Invocation, table: str, uri: str | None, options: LoadOptio
     if not options.scan and any(option is not None for option in given):
         raise click.UsageError("--to, --segments, --read-rate, --consistent and --restart need --scan")
     from ddb_lake.pipeline.load.load import load_export
-    from ddb_lake.pipeline.read.misfits import entity_misfits_of_load, misfits_of_load
 
     with invocation.lake(table, engine=options.engine) as lake:
         manifest = _scan(lake, table, options) if options.scan else uri or options.export_uri or ""
         result = load_export(lake, table, manifest, options.recreated, options.reject)
-        misfits = {result.table: misfits_of_load(lake, result), **entity_misfits_of_load(lake, result)}
-    print_load_result(result, misfits, options.as_json)
+    print_load_result(result, options.as_json)
     if status := print_doubts(result.doubts, result.quarantined, options.strict):
         click.get_current_context().exit(status)
 
@@ -141,16 +137,14 @@ def _scan(lake: Lake, table: str, options: LoadOptions) -> str:
     return scanned.manifest_uri
 
 
-def print_load_result(result: LoadResult, misfits: Mapping[str, Sequence[Misfit]], as_json: bool) -> None:
-    """Print the result of a load, and its remarks on stderr. `misfits`: of its table, and of the tables of its entities."""
+def print_load_result(result: LoadResult, as_json: bool) -> None:
+    """Print the result of a load, and its remarks on stderr."""
     if as_json:
-        found = {table: list(map(asdict, several)) for table, several in misfits.items()}
-        own = found.pop(result.table)
-        write_document(asdict(result) | {"misfits": own, "entity_misfits": found})
+        write_document(asdict(result))
     else:
         echo(load_text(result))
     print_load_remarks(result)
-    for table, several in misfits.items():
+    for table, several in {result.table: result.misfits, **result.entity_misfits}.items():
         warn_misfits(table, several)
 
 

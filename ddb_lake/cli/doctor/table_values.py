@@ -11,7 +11,7 @@ from ddb_lake.cli.doctor.subject import TableSubject
 def examine_values(subject: TableSubject) -> Iterator[Finding]:
     """Every value is in a column, also of its entity; each attribute with values that no column holds is a finding."""
     from ddb_lake.executors import open_lake
-    from ddb_lake.pipeline.read.misfits import find_entity_misfits, find_misfits
+    from ddb_lake.pipeline.merge.misfits import find_entity_misfits, find_misfits
 
     with open_lake(subject.lake.settings) as lake:
         if lake.current(subject.settings.name) is None:

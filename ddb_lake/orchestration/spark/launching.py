@@ -36,7 +36,9 @@ def load(
     if not launches(lake.settings, table):
         return load_export(lake, table.name, uri, recreated, reject)
     found = launch(context, lake.settings, table.name, "load", [uri], recreated=recreated, reject=reject)
-    return LoadResult(**{**_with_tuples(found), "doubts": tuple(found["doubts"])})
+    entities = {name: _misfits(several) for name, several in found["entity_misfits"].items()}
+    tuples = {"doubts": tuple(found["doubts"]), "misfits": _misfits(found["misfits"]), "entity_misfits": entities}
+    return LoadResult(**{**_with_tuples(found), **tuples})
 
 
 def apply(context: dg.AssetExecutionContext, lake: Lake, table: TableSettings, uris: Sequence[str]) -> ApplyResult:
@@ -125,5 +127,8 @@ def _collisions(found: dict[str, Any]) -> tuple[NameCollision, ...]:
 
 def _current(found: dict[str, Any]) -> CurrentResult:
     entities = tuple(EntityResult(**{**one, "name_collisions": _collisions(one)}) for one in found["entities"])
-    misfits = tuple(Misfit(**one) for one in found["misfits"])
-    return CurrentResult(**{**_with_tuples(found), "entities": entities, "misfits": misfits})
+    return CurrentResult(**{**_with_tuples(found), "entities": entities, "misfits": _misfits(found["misfits"])})
+
+
+def _misfits(found: Iterable[dict[str, Any]]) -> tuple[Misfit, ...]:
+    return tuple(Misfit(**one) for one in found)

@@ -11,8 +11,8 @@ not committed.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate
 
@@ -28,6 +28,7 @@ from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, new_collisions
 from ddb_lake.core.values.time_text import iso_text
 from ddb_lake.engine.merge_plan import MergeRules
+from ddb_lake.engine.misfits import Misfit
 from ddb_lake.engine.schema_fitting import extend_schema, fit_schema, guess_from
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.staging import StagedRows
@@ -75,6 +76,7 @@ from ddb_lake.pipeline.merge.current import (
     update_current,
 )
 from ddb_lake.pipeline.merge.entities import update_entities
+from ddb_lake.pipeline.merge.misfits import find_entity_misfits, find_misfits
 from ddb_lake.pipeline.merge.sources import (
     ExportRows,
     MergeSources,
@@ -108,6 +110,8 @@ class LoadResult:
         notes: remarks for the user, for example that the export is of a table with another name.
         quarantined: the number of lines that went to quarantine.
         refused: the number of items and lines of erased keys, which were left out.
+        misfits: after a full export, the attributes of `current` with values that no column holds.
+        entity_misfits: the same of the tables of its entities, by the table's name.
         doubts: as in `pipeline.apply.apply.ApplyResult`.
         name_collisions: new columns whose names have a suffix, because several attributes need the same column name.
         scan_until_us: for a scan, the instant from which the lake has the table's state; None for an export.
@@ -129,6 +133,8 @@ class LoadResult:
     name_collisions: tuple[NameCollision, ...] = ()
     scan_until_us: int | None = None
     refused: int = 0
+    misfits: tuple[Misfit, ...] = ()
+    entity_misfits: Mapping[str, tuple[Misfit, ...]] = field(default_factory=dict)
 
 
 def load_export(lake: Lake, table: str, uri: str, recreated: bool = False, reject: bool = False) -> LoadResult:
@@ -168,6 +174,10 @@ def load_export(lake: Lake, table: str, uri: str, recreated: bool = False, rejec
     repair_by_export(lake, settings, export.summary)
     name_exports(lake, table)
     update_entities(lake, table)
+    if result.export_type == "FULL" and not result.already_loaded:
+        executor = lake.executor(table)
+        misfits, of_entities = find_misfits(lake, table, executor), find_entity_misfits(lake, table, executor)
+        result = replace(result, misfits=misfits, entity_misfits=of_entities)
     return replace(result, seconds=time.monotonic() - started, notes=(*notes, *result.notes))
 
 

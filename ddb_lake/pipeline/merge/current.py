@@ -68,7 +68,7 @@ class CurrentResult:
         notes: remarks for the user.
         name_collisions: new columns whose names have a suffix, because several attributes need the same column name.
         entities: the entities whose tables were updated.
-        misfits: the attributes of the new rows with values that no column holds; not counted on Spark.
+        misfits: the attributes of the new rows with values that no column holds.
     """
 
     table: str

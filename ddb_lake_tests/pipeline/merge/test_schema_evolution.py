@@ -11,7 +11,7 @@ from ddb_lake.errors import CheckFailed
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.maintain.compact import compact_table
-from ddb_lake.pipeline.read.misfits import find_misfits
+from ddb_lake.pipeline.merge.misfits import find_misfits
 from ddb_lake.pipeline.read.status import table_status
 from ddb_lake_tests.support.export_files import HOUR_US, MINUTE_US, T0_US, change, full, item, land, sorted_items
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree

@@ -1,4 +1,4 @@
-"""Tasks that rewrite files of a table on Spark, without the rows that position deletes name."""
+"""Tasks that read some files of a table on Spark: to rewrite them without their deleted rows, or to count values."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
 
+from ddb_lake.core.schema.table_schema import Column
+from ddb_lake.engine.misfits import UnheldValues, unheld_values
 from ddb_lake.lake.file_writer import FileWriter, rewrite
 from ddb_lake.lake.scan import LiveFiles, TableScan
 from ddb_lake.spark.access import TableAccess
 
 PART_BYTES = 1024 * 1024 * 1024
-"""The size of the files that one task rewrites. It becomes several files; the last one is smaller than the others."""
+"""The size of the files that one task reads. If it rewrites them, they become several files, the last one smaller than the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +35,33 @@ class RewriteFiles:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class CountUnheld:
+    """Count the values that no column holds.
+
+    Attributes:
+        access: how the task reaches files.
+        scan: a scan of some data files.
+        columns: the columns of the items.
+    """
+
+    access: TableAccess
+    scan: TableScan
+    columns: tuple[Column, ...]
+
+
 def rewrite_files(task: RewriteFiles) -> list[str]:
     """Write the rows. Returns the paths of the files."""
     access = task.access
     with access.session() as session:
         writer = FileWriter(session.con, access.io, access.location, task.iceberg)
         return rewrite(session, writer, task.scan, task.scan.live.data, task.key)
+
+
+def count_unheld(task: CountUnheld) -> UnheldValues:
+    """Count the values."""
+    with task.access.session() as session:
+        return unheld_values(session, task.scan.sql(), task.columns)
 
 
 def part_of(scan: TableScan, files: Sequence[DataFile]) -> TableScan:

@@ -12,7 +12,7 @@ from ddb_lake.core.schema.table_schema import dotted
 from ddb_lake.core.values.change_record import AttributeValue, Item
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.load.load import load_export
-from ddb_lake.pipeline.read.misfits import find_entity_misfits, find_misfits
+from ddb_lake.pipeline.merge.misfits import find_entity_misfits, find_misfits
 from ddb_lake_tests.support.export_files import full
 from ddb_lake_tests.support.folder_lake import lake
 
