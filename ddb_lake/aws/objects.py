@@ -12,7 +12,10 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import FileIO
+from operator import attrgetter
 from pathlib import Path
+from stat import S_ISREG
 from threading import Lock
 from typing import Any
 from urllib.parse import unquote
@@ -22,7 +25,7 @@ from botocore.exceptions import ClientError
 from ddb_lake.aws.s3_errors import complete_transfer, is_missing, translate_errors
 from ddb_lake.aws.s3_reader import Fetcher
 from ddb_lake.aws.session import client, expected_owner
-from ddb_lake.errors import TerminalError, UnreachableError, UsageError
+from ddb_lake.errors import DeniedError, TerminalError, UnreachableError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +90,17 @@ class ObjectStore:
     def list(self, uri: str) -> Iterator[ObjectRef]:
         """The objects at or below `uri`, in the order of keys, without files and folders whose name begins with '.'.
 
-        Raises UsageError if a local path does not exist. An S3 prefix without objects is empty.
+        A file that is removed meanwhile may be left out. Raises UsageError if a local path does not exist, and DeniedError if
+        a folder may not be listed. An S3 prefix without objects is empty.
         """
         if uri.startswith("s3://"):
             yield from self._list_s3(uri)
             return
         path = local_path(uri)
         if path.is_file():
-            yield _file_ref(path)
+            yield _file_ref(str(path), path.stat())
         elif path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.is_file())
-            yield from (_file_ref(p) for p in inside if not _hidden(p.relative_to(path)))
+            yield from _files_below(str(path))
         else:
             raise UsageError("no such file or folder", uri=uri)
 
@@ -111,7 +114,7 @@ class ObjectStore:
         for entry in self._keys(bucket, root, after=begin):
             if entry.key > end and not entry.key.startswith(end):
                 return
-            if not entry.key.endswith("/") and not _hidden(Path(entry.key.removeprefix(root))):
+            if not entry.key.endswith("/") and not _hidden(entry.key.removeprefix(root)):
                 yield entry.ref
 
     def level(self, uri: str) -> Level | None:
@@ -128,8 +131,8 @@ class ObjectStore:
         inside = (entry for entry in entries if not entry.key.endswith("/"))
         folders = (common["Prefix"] for common in page.get("CommonPrefixes", ()))
         return Level(
-            tuple(entry.ref for entry in inside if not _hidden(Path(entry.key.removeprefix(root)))),
-            tuple(f"s3://{bucket}/{key}" for key in folders if not _hidden(Path(key.removeprefix(root)))),
+            tuple(entry.ref for entry in inside if not _hidden(entry.key.removeprefix(root))),
+            tuple(f"s3://{bucket}/{key}" for key in folders if not _hidden(key.removeprefix(root))),
         )
 
     def reachable(self, uri: str) -> bool:
@@ -173,9 +176,9 @@ class ObjectStore:
                 if data is None
                 else data
             )
-        path = Path(ref.uri) if ref.uri.startswith("/") else local_path(ref.uri)
-        with path.open("rb") as file:
-            data = file.read()
+        path = ref.uri if ref.uri.startswith("/") else local_path(ref.uri)
+        with FileIO(path) as file:
+            data = file.readall()
             status = os.fstat(file.fileno())
         if _file_version(status) != ref.version:
             raise UnreachableError("it was rewritten after it was listed", uri=ref.uri)
@@ -219,7 +222,7 @@ class ObjectStore:
             key += "/"
         for entry in self._keys(bucket, key):
             has_objects = True
-            if not entry.key.endswith("/") and not _hidden(Path(entry.key.removeprefix(key))):
+            if not entry.key.endswith("/") and not _hidden(entry.key.removeprefix(key)):
                 yield entry.ref
         if not has_objects and key.endswith("/") and not is_folder:  # `prefix/2024/…`, or `prefix2024/…`
             yield from (entry.ref for entry in self._keys(bucket, key[:-1]) if not entry.key.endswith("/"))
@@ -273,14 +276,46 @@ def modified(ref: ObjectRef) -> datetime:
     return datetime.fromtimestamp(ref.modified_us / 1e6, UTC)
 
 
-def _file_ref(path: Path) -> ObjectRef:
-    status = path.stat()
-    return ObjectRef(str(path), _file_version(status), status.st_size, status.st_mtime_ns // 1000)
+def _files_below(folder: str) -> Iterator[ObjectRef]:
+    """The files below a folder in the order of their names, folder by folder. Links to folders are not followed."""
+    open_folders = [_entries(folder)]
+    while open_folders:
+        entry = next(open_folders[-1], None)
+        if entry is None:
+            open_folders.pop()
+        elif entry.is_dir(follow_symlinks=False):
+            open_folders.append(_entries(entry.path))
+        else:
+            try:
+                status = entry.stat()
+            except FileNotFoundError:  # it was removed meanwhile, or is a link to nothing
+                continue
+            if S_ISREG(status.st_mode):
+                yield _file_ref(entry.path, status)
+
+
+def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
+    """What is in a folder, by name, without hidden names; nothing if the folder was removed meanwhile."""
+    try:
+        with os.scandir(folder) as scan:
+            entries = [entry for entry in scan if not _hidden(entry.name)]
+    except PermissionError as error:
+        raise DeniedError("this folder may not be listed", uri=folder) from error
+    except FileNotFoundError:
+        return iter(())
+    return iter(sorted(entries, key=attrgetter("name")))
+
+
+def _file_ref(path: str, status: os.stat_result) -> ObjectRef:
+    return ObjectRef(path, _file_version(status), status.st_size, status.st_mtime_ns // 1000)
 
 
 def _file_version(status: os.stat_result) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _hidden(name: str) -> bool:
+    """Whether a part of a relative name begins with a dot; a part that is one dot has no meaning."""
+    if not name.startswith(".") and "/." not in name:
+        return False
+    return any(part.startswith(".") and part != "." for part in name.split("/"))

@@ -7,6 +7,7 @@ processes and leave it to chance. The catalog is SQLite.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 import threading
@@ -189,10 +190,10 @@ def test_cleanup_while_another_writer_removes_files_of_its_own_leaves_the_rest_f
     orphan.touch()
     original = objects._file_ref
 
-    def vanishing(path: Path) -> ObjectRef:
-        if path == orphan:
-            path.unlink()
-        return original(path)
+    def vanishing(path: str, status: os.stat_result) -> ObjectRef:
+        if path == str(orphan):
+            orphan.unlink()
+        return original(path, status)
 
     with cleaning_at_once(), mock.patch.object(objects, "_file_ref", vanishing):
         ground.run(ground.clean)

@@ -180,13 +180,14 @@ def is_base64_start(data: bytes) -> bool:
 
 def _open(data: bytes, limit_bytes: int) -> bytes | None:
     """The content of one container; None if the bytes are none. Raises DamagedObjectError."""
-    for matches, reason in _FOREIGN:
-        if matches(data):
-            raise DamagedObjectError(reason)
     output = _Output(limit_bytes)
     if data.startswith(_GZIP_MAGIC):
         _read_gzip(data, output)
-    elif data.startswith(_ZIP_MAGICS):
+        return output.joined()
+    for matches, reason in _FOREIGN:
+        if matches(data):
+            raise DamagedObjectError(reason)
+    if data.startswith(_ZIP_MAGICS):
         _read_zip(data, output)
     elif data.startswith(_SNAPPY_STREAM):
         _read_frames(cramjam.snappy.decompress_into, data, output, "Snappy")

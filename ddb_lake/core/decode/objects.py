@@ -7,6 +7,7 @@ docstring of `core.decode` defines the terms.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple, cast
 
 from ddb_lake.core.decode.compression import DEFAULT_LIMIT_BYTES, DamagedObjectError, decompress
@@ -20,7 +21,15 @@ from ddb_lake.core.decode.envelopes import (
     read_within,
 )
 from ddb_lake.core.decode.fast_path import read_unvalidated
-from ddb_lake.core.decode.splitter import ReadRecord, ReadRun, RecordRun, Segment, split_json
+from ddb_lake.core.decode.splitter import (
+    ReadRecord,
+    ReadRun,
+    RecordRun,
+    Segment,
+    first_run,
+    is_blank_from,
+    split_json,
+)
 from ddb_lake.core.values import json_text
 from ddb_lake.core.values.change_record import Rejected
 
@@ -80,9 +89,15 @@ def read_object_by_runs(
 ) -> Iterator[LocatedOutcome | RecordRun]:
     """`read_object` on the fast path, with runs of records that `read_run` reads and keeps. The other arguments are the same.
 
-    Each record of a run is one outcome, and was valid.
+    Each record of a run is one outcome, and was valid. The first run is read when this function is called.
     """
-    return _read(_open(data), ReadContext(key_names, asserted_us, time_unit), read_unvalidated, read_run)
+    opened, context = _open(data), ReadContext(key_names, asserted_us, time_unit)
+    first = first_run(opened.content, read_run)
+    if first is None:
+        return _read(opened, context, read_unvalidated, read_run)
+    if first.rows and opened.damage is None and is_blank_from(opened.content, first.end):  # most objects are one run
+        return iter((first,))
+    return chain((first,), _read(opened, context, read_unvalidated, read_run, first))
 
 
 class _Content(NamedTuple):
@@ -105,11 +120,16 @@ def _open(data: bytes, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> _Content:
 
 
 def _read(
-    opened: _Content, context: ReadContext, read_record: ReadRecord | None, read_run: ReadRun | None = None
+    opened: _Content,
+    context: ReadContext,
+    read_record: ReadRecord | None,
+    read_run: ReadRun | None = None,
+    first: RecordRun | None = None,
 ) -> Iterator[LocatedOutcome | RecordRun]:
+    """The outcomes, without those of the run `first` (`splitter.first_run`)."""
     data, content, damage = opened
-    is_first = True
-    for segment in split_json(content, read_record, read_run):
+    is_first = first is None or not first.rows
+    for segment in split_json(content, read_record, read_run, 0 if first is None else first.end):
         offset, raw = segment.offset, segment.raw
         if segment.run is not None:
             is_first = is_first and not segment.run.rows

@@ -105,19 +105,34 @@ Each record of a run must be one object on which this module and it agree: the o
 """
 
 
+def first_run(data: bytes, read_run: ReadRun) -> RecordRun | None:
+    """The run at the beginning of `data`, if there is one; else nothing is read. `split_json` continues at its end."""
+    return read_run(data, 0) if data.startswith(b"{") else None
+
+
+def is_blank_from(data: bytes, position: int) -> bool:
+    """Whether no segment begins at `position` or behind it, which is the end of one."""
+    return _skip_space(data, position) >= len(data)
+
+
 def split_json(
-    data: bytes, read_record: ReadRecord | None = None, read_run: ReadRun | None = None
+    data: bytes, read_record: ReadRecord | None = None, read_run: ReadRun | None = None, position: int = 0
 ) -> Iterator[Segment]:
     """The segments of `data` in order; garbage has one segment for each of its lines.
 
     The elements of a top-level array are segments each. An object with two members of one name is garbage, because it does
     not show which of the two is meant. If reading some bytes raises an exception, these bytes are a segment with it, and
     reading continues after them; only MemoryError is raised.
+
+    Args:
+        data: the bytes.
+        read_record: reads an object instead of decoding it.
+        read_run: reads several objects.
+        position: where to begin: 0, or the end of the run that `first_run` returned.
     """
     if KPL_MAGIC not in data:
-        yield from _split(data, read_record, read_run)
+        yield from _split(data, read_record, read_run, position)
         return
-    position = 0
     for aggregate in _aggregates(data):
         yield from _shifted(data[position : aggregate.start], position)
         raw = data[aggregate.start : aggregate.end]
@@ -141,9 +156,10 @@ def _shifted(data: bytes, offset: int) -> Iterator[Segment]:
         yield segment._replace(offset=segment.offset + offset)
 
 
-def _split(data: bytes, read_record: ReadRecord | None = None, read_run: ReadRun | None = None) -> Iterator[Segment]:
+def _split(
+    data: bytes, read_record: ReadRecord | None = None, read_run: ReadRun | None = None, position: int = 0
+) -> Iterator[Segment]:
     """`split_json` for bytes without an aggregate. After an exception it continues behind the bytes that caused it."""
-    position = 0
     while True:
         try:
             for segment in _Splitter(data, position, read_record, read_run).segments():

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from ddb_lake.errors import ConfigError
@@ -30,6 +31,9 @@ _FILE = re.compile(
     r"(?P<unique>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})(?P<extension>\.[^/]*)?\Z",
     re.IGNORECASE,
 )
+_TIME_AND_UNIQUE = re.compile(r"-\d{4}(?:-\d\d){5}-[0-9a-f]{8}-", re.IGNORECASE)
+"""In every name that `_FILE` matches; other names are refused by it in less time."""
+
 _HOUR_FOLDERS = (
     re.compile(r"(?:^|/)(\d{4})/(\d\d)/(\d\d)/(\d\d)(?=/)"),
     re.compile(r"(?:^|/)year=(\d{4})/month=(\d{1,2})/day=(\d{1,2})/hour=(\d{1,2})(?=/)"),
@@ -95,11 +99,12 @@ def firehose_key(prefix: str, stream: str, version: int, at: datetime, unique: s
 
 def parse_firehose_key(key: str) -> FirehoseKey | None:
     """The parts of a key Firehose named, whatever its prefix; None if Firehose did not name it."""
-    match = _FILE.search(key.rpartition("/")[2])
+    name = key.rpartition("/")[2]
+    match = _FILE.search(name) if _TIME_AND_UNIQUE.search(name) else None
     if match is None:
         return None
     try:
-        at = datetime.strptime(match["at"], "%Y-%m-%d-%H-%M-%S").replace(tzinfo=UTC)
+        at = datetime(*map(int, match["at"].split("-")), tzinfo=UTC)  # type: ignore[arg-type, misc]
     except ValueError:
         return None
     return FirehoseKey(match["stream"], int(match["version"]), at, match["unique"], match["extension"] or "")
@@ -114,7 +119,13 @@ def arrival_hour(key: str) -> datetime | None:
     named = parse_firehose_key(key)
     if named is not None:
         return named.delivered_at.replace(minute=0, second=0)
-    found = [match for pattern in _HOUR_FOLDERS for match in pattern.finditer(key)]
+    return _hour_of_folder(key[: key.rfind("/") + 1])
+
+
+@lru_cache(maxsize=64)
+def _hour_of_folder(folder: str) -> datetime | None:
+    """The innermost hour in the folders of a key, which end with a slash; many objects have the same."""
+    found = [match for pattern in _HOUR_FOLDERS for match in pattern.finditer(folder)]
     for match in sorted(found, key=re.Match.start, reverse=True):
         try:
             return datetime(*(int(part) for part in match.groups()), tzinfo=UTC)  # type: ignore[misc, arg-type]

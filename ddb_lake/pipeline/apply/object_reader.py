@@ -59,7 +59,8 @@ MAX_UNREADABLE = 5
 _CHANGES = ".changes.parquet"
 _QUARANTINE = ".quarantine.parquet"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_HOUR = timedelta(hours=1)
+_MICROSECOND = timedelta(microseconds=1)
+_HOUR_US = 3_600_000_000
 _NEVER_US = MAX_US + 1
 _LOG = logging.getLogger(__name__)
 
@@ -250,11 +251,11 @@ def fetch(
 
 @dataclass(slots=True)
 class _ObjectTally:
-    """One object while it is read. `hour`: the one in its path. `times`: arrival or change time of its records by ordinal,
+    """One object while it is read. `hour_us`: the one in its path. `times`: arrival or change time of its records by ordinal,
     if the path has no hour."""
 
     ref: ObjectRef
-    hour: datetime | None
+    hour_us: int | None
     records: int = 0
     times: array[int] = field(default_factory=lambda: array("q"))
     _earliest_of_runs_us: int = _NEVER_US
@@ -271,8 +272,8 @@ class _ObjectTally:
         return self._arrived_us() if record.arrived_us is None else record.arrived_us
 
     def _arrived_us(self) -> int | None:
-        hour_us = (self.hour + _HOUR - _EPOCH) // timedelta(microseconds=1) if self.hour is not None else 0
-        return max(hour_us, self.ref.modified_us) or None
+        end_us = self.hour_us + _HOUR_US if self.hour_us is not None else 0
+        return max(end_us, self.ref.modified_us) or None
 
     def is_possible(self, record: ChangeRecord) -> bool:
         """Whether the time of a record is at most a day after its arrival (`times.check_not_after`)."""
@@ -294,22 +295,23 @@ class _ObjectTally:
 
     def note_time(self, ordinal: int, record: ChangeRecord) -> None:
         """Keep the time of a record, from which the object's hour is found if its path has none."""
-        if self.hour is None:
+        if self.hour_us is None:
             self.times.extend([_NEVER_US] * (ordinal + 1 - len(self.times)))
             self.times[ordinal] = _clamp(record.arrived_us or record.changed_us)
 
     def forget_time(self, ordinal: int) -> None:
         """Undo `note_time`."""
-        if self.hour is None:
+        if self.hour_us is None:
             self.times[ordinal] = _NEVER_US
 
-    def result(self) -> IngestedObject:
+    def result(self, tables: Mapping[str, tuple[int, int]]) -> IngestedObject:
         """The object with its hour: the one in its path, else that of its first record, else that of its modification."""
-        first_us = min(min(self.times, default=_NEVER_US), self._earliest_of_runs_us)
-        unknown = first_us in (0, _NEVER_US)
-        since = timedelta(microseconds=_clamp(self.ref.modified_us) if unknown else first_us)
-        hour = (self.hour or _EPOCH + since).replace(minute=0, second=0, microsecond=0)
-        return IngestedObject(self.ref, (hour - _EPOCH) // timedelta(microseconds=1), self.records)
+        hour_us = self.hour_us
+        if hour_us is None:
+            first_us = min(min(self.times, default=_NEVER_US), self._earliest_of_runs_us)
+            hour_us = _clamp(self.ref.modified_us) if first_us in (0, _NEVER_US) else first_us
+            hour_us -= hour_us % _HOUR_US
+        return IngestedObject(self.ref, hour_us, self.records, tables)
 
 
 class _Unvalidated(NamedTuple):
@@ -383,7 +385,7 @@ class GroupReader:
             writers.changes.flush()
         staged = {table: writers.close() for table, writers in self._writers.items()}
         return StagedGroup(
-            [replace(tally.result(), tables=self._by_table(number)) for number, tally in self._tallies.items()],
+            [tally.result(self._by_table(number)) for number, tally in self._tallies.items()],
             {table: rows for table, rows in staged.items() if rows.changes.rows or rows.quarantine.rows},
             +self._other_tables,  # without tables whose count is zero
             self._unreadable,
@@ -395,7 +397,7 @@ class GroupReader:
         return {table: counts for table, counts in found.items() if counts[0]}
 
     def _read_object(self, number: int, ref: ObjectRef, data: bytes) -> None:
-        tally = self._tallies[number] = _ObjectTally(ref, _hour(ref.uri))
+        tally = self._tallies[number] = _ObjectTally(ref, _hour_us(ref.uri))
         for located in self._outcomes(data, tally, number):
             if isinstance(located, RecordRun):
                 self._count_run(located, tally, number)
@@ -631,10 +633,11 @@ class _LastContent:
         return self._decompressed
 
 
-def _hour(uri: str) -> datetime | None:
-    """The arrival hour in an object's path."""
+def _hour_us(uri: str) -> int | None:
+    """The arrival hour in an object's path (UTC microseconds)."""
     try:
-        return arrival_hour(uri)
+        hour = arrival_hour(uri)
+        return None if hour is None else (hour - _EPOCH) // _MICROSECOND
     except Exception as error:  # the times of its records are used
         log_unexpected(error, f"the hour in the path of {uri} is not used")
         return None

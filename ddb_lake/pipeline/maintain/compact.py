@@ -354,10 +354,7 @@ def _orphans(lake: Lake, full_name: str) -> tuple[list[str], str | None]:
     fault = location_fault(lake.catalog, location, landed)
     if fault is not None:
         return [], fault
-    try:
-        found = [(ref.uri, ref.modified_us) for ref in lake.objects.list(f"{location}/")]
-    except FileNotFoundError:  # another writer removed a file during the listing: the next compaction lists again
-        return [], None
+    found = [(ref.uri, ref.modified_us) for ref in lake.objects.list(f"{location}/")]
     table = lake.catalog.table(full_name)
     if table is None or table.metadata_location != listed.metadata_location:
         return [], None  # another commit happened: its files may be missing in the listing

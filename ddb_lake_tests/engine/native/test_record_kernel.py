@@ -20,6 +20,7 @@ from ddb_lake_tests.support.effort import cases, examples
 from ddb_lake_tests.support.kernel_objects import ENVELOPES, LEFT, READ, TIME_US, line, mutated_objects
 from ddb_lake_tests.support.mutated_bytes import mutated
 from ddb_lake_tests.support.staged_objects import record_kernel, staged
+from ddb_lake_tests.support.wrapped_records import aggregated
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +65,15 @@ def test_what_it_leaves_to_python_is_read_between_its_runs(members: dict[str, An
     parts = [line(1, READ[0]), line(2, members), line(3, READ[1]), line(4, READ[2]), line(5, members)]
     for separator in (b"\n", b""):
         assert_alike([separator.join(parts), separator.join(parts[1:])])
+
+
+def test_records_around_an_aggregate_of_the_producer_library() -> None:
+    """Its bytes end the kernel's run, and the object is split at it."""
+    first, second, third = (line(number, READ[number]) for number in (0, 1, 2))
+    for separator in (b"\n", b"", b" "):
+        data = separator.join([first, second, aggregated(third, first), third, second])
+        assert accepted(data) in (1, 2)
+        assert_alike([data, separator + data, aggregated(second) + separator + first, first + aggregated(second)[:-1]])
 
 
 @pytest.mark.parametrize("envelope", ENVELOPES)
