@@ -13,7 +13,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 unexport PYTHONDONTWRITEBYTECODE  # tests start many processes, and each would compile all modules again
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-all packages iceberg-spark ministack demo dev test exhaustive ends ends-oldest ends-lock check format infra templates docs trust soak audit bench clean
+.PHONY: help setup setup-all packages iceberg-spark ministack demo dev test exhaustive ends ends-oldest ends-lock check format infra templates docs trust soak follow-soak audit bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
@@ -118,6 +118,9 @@ trust: setup-all packages iceberg-spark ministack  ## exhaustive tests, faults, 
 
 soak: setup-all packages  ## histories with faults at random; MINUTES=60
 	$(RUN) python -m ddb_lake_tests.trust soak --minutes $(or $(MINUTES),60)
+
+follow-soak: setup-all  ## two followers in real time with faults at random; MINUTES=60
+	$(RUN) python -m ddb_lake_tests.trust follow-soak --minutes $(or $(MINUTES),60)
 
 audit: setup  ## known vulnerabilities of what is locked; needs the registry's advisories
 	@mkdir -p build

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.work import Work
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake_tests.support.folder_lake import lake
-from ddb_lake_tests.support.streams_service import SimulatedKinesis, SimulatedStreams
+from ddb_lake_tests.support.streams_service import SimulatedKinesis, SimulatedStreams, source_items
 
 NAME = "things"
 STEPS = ("before landing", "landed", "document replaced", "committed")
@@ -87,11 +86,7 @@ class Following:
 
     def expected(self) -> list[str]:
         """The service's items, canonical."""
-        items = (
-            {"id": {"N": str(key)}, "v": {"N": str(value)}, "b": {"B": base64.b64encode(bytes([value % 256])).decode()}}
-            for key, value in self.service.items.items()
-        )
-        return sorted(json.dumps(item, sort_keys=True) for item in items)
+        return source_items(self.service.items)
 
     @property
     def records(self) -> int:

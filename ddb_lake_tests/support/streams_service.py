@@ -77,6 +77,7 @@ class SimulatedStreams:
 
     now_us: int = START_US
     page_size: int = 3
+    table_name: str = "things"
     empty_pages: int = 0
     throttles: int = 0
     every_call: Callable[[], None] = lambda: None
@@ -87,6 +88,7 @@ class SimulatedStreams:
     _items: dict[int, int] = field(default_factory=dict)
     _numbers: int = 10**24
     _tables: int = 1
+    _made: int = 0
 
     # --- the table
 
@@ -107,7 +109,7 @@ class SimulatedStreams:
     def enable(self, shards: int = 1) -> None:
         """Switch a new stream on, with some root shards."""
         if self.running is None:
-            arn = f"arn:aws:dynamodb:eu-west-1:111122223333:table/things/stream/{self.now():%Y-%m-%dT%H:%M:%S.%f}"
+            arn = f"arn:aws:dynamodb:eu-west-1:111122223333:table/{self.table_name}/stream/{self.now():%Y-%m-%dT%H:%M:%S.%f}"
             stream = SimStream(arn, self.now_us)
             self._streams.append(stream)
             width = BUCKETS // shards
@@ -171,6 +173,10 @@ class SimulatedStreams:
             self._close(shard)
             self._open(stream, shard.shard_id, shard.buckets)
 
+    def expire_iterators(self) -> None:
+        """Let all iterators expire at once."""
+        self._iterators.clear()
+
     @property
     def items(self) -> Mapping[int, int]:
         """The items there are."""
@@ -219,6 +225,8 @@ class SimulatedStreams:
 
     def records(self, iterator: str) -> Page:
         self._answer("records")
+        if iterator not in self._iterators:
+            raise ExpiredIteratorError("expired")
         stream, shard, begin, made_us, empty = self._iterators[iterator]
         if self.now_us - made_us > 15 * MINUTE_US:
             raise ExpiredIteratorError("expired")
@@ -274,7 +282,8 @@ class SimulatedStreams:
         return self._numbers
 
     def _iterator(self, stream: SimStream, shard: SimShard, begin: int, empty: int) -> str:
-        name = f"iterator-{len(self._iterators)}"
+        self._made += 1
+        name = f"iterator-{self._made}"
         self._iterators[name] = (stream, shard, begin, self.now_us, empty)
         return name
 
@@ -300,6 +309,15 @@ class SimulatedStreams:
             "awsRegion": "eu-west-1",
             "dynamodb": body,
         }
+
+
+def source_items(items: Mapping[int, int]) -> list[str]:
+    """The items of a table as sorted texts, each with sorted attributes."""
+    texts = (
+        {"id": {"N": str(key)}, "v": {"N": str(value)}, "b": {"B": base64.b64encode(bytes([value % 256])).decode()}}
+        for key, value in items.items()
+    )
+    return sorted(json.dumps(item, sort_keys=True) for item in texts)
 
 
 @dataclass
@@ -356,6 +374,8 @@ class SimulatedKinesis(SimulatedStreams):
         return self._iterator(stream, shard, begin, self.empty_pages)
 
     def records(self, iterator: str) -> Page:
+        if iterator not in self._iterators:
+            raise ExpiredIteratorError("expired")
         stream, shard, begin, made_us, empty = self._iterators[iterator]
         self._iterators[iterator] = stream, shard, max(begin, shard.trimmed(self.now_us + CALL_US)), made_us, empty
         page = super().records(iterator)
@@ -384,6 +404,6 @@ class SimulatedKinesis(SimulatedStreams):
             "ApproximateCreationDateTime": self.now_us,
             "ApproximateCreationDateTimePrecision": "MICROSECOND",
         }
-        names = {"eventID": captured["eventID"], "eventName": captured["eventName"], "tableName": "things"}
+        names = {"eventID": captured["eventID"], "eventName": captured["eventName"], "tableName": self.table_name}
         data = json.dumps({**names, "recordFormat": "application/json", "dynamodb": {**body, **times}}).encode()
         return {"Data": data, "SequenceNumber": str(number), "ApproximateArrivalTimestamp": self.now()}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ddb_lake_tests.support.samples import PUBLISHED
 from ddb_lake_tests.trust import recording
+from ddb_lake_tests.trust.follow_soaking import FollowSoak, follow_soak
 from ddb_lake_tests.trust.fuzzing import Fuzzed, fuzz
 from ddb_lake_tests.trust.losing import run as lose_records
 from ddb_lake_tests.trust.mutating import mutants
@@ -85,6 +86,16 @@ def told(done: Soak) -> None:
         print(f"  {difference}", flush=True)
 
 
+def print_follow_soak(done: FollowSoak) -> None:
+    """The figures after each comparison."""
+    print(done.line(), flush=True)
+    for name in ("faults", "failed_calls", "refused"):
+        print(f"  {name}: {dict(getattr(done, name))}", flush=True)
+    print(f"  memory (s of age, MB): {done.memory_mb}", flush=True)
+    for difference in done.differences[:10]:
+        print(f"  {difference}", flush=True)
+
+
 def compare_paths(seed: int, *, count: int | None = None, minutes: float | None = None) -> Fuzzed:
     """The fast path against reading with all checks; says how far it is each minute, and prints what differs."""
     said, shown = time.monotonic(), 0
@@ -121,8 +132,12 @@ def compare_readers(seed: int, *, count: int | None = None, minutes: float | Non
 def main() -> int:
     """Run everything, or a soak or the fuzzer alone; 1 if anything was lost, doubled, resurrected, or failed."""
     parser = argparse.ArgumentParser(prog="python -m ddb_lake_tests.trust", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("all", "soak", "fuzz", "names", "losses"), default="all")
-    parser.add_argument("--minutes", type=float, default=0.5, help="of soak, names, and each of fuzz's two comparisons")
+    parser.add_argument(
+        "what", nargs="?", choices=("all", "soak", "follow-soak", "fuzz", "names", "losses"), default="all"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=0.5, help="of the soaks, names, and each of fuzz's two comparisons"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the soak's first history, and of the fuzzer")
     parser.add_argument("--histories", type=int, default=60, help="of Hypothesis, and of losses")
     parser.add_argument("--mutants", type=int, default=3_000, help="spoiled inputs for every parser")
@@ -132,6 +147,9 @@ def main() -> int:
     if chosen.what == "soak":
         done = soak(chosen.minutes * 60, chosen.seed, told)
         return int(bool(done.differences))
+    if chosen.what == "follow-soak":
+        followed = follow_soak(chosen.minutes * 60, chosen.seed, print_follow_soak)
+        return int(bool(followed.differences))
     if chosen.what == "fuzz":
         compared = compare_paths(chosen.seed, minutes=chosen.minutes)
         print(compared.line(), flush=True)
