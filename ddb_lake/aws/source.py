@@ -17,6 +17,8 @@ from ddb_lake.errors import UsageError
 class SourceTable:
     """A DynamoDB table as DescribeTable returns it. If it cannot be read, only `unreachable` is set, to the reason.
 
+    `status`: such as ACTIVE. `stream_view`: which images its DynamoDB stream has, such as NEW_AND_OLD_IMAGES; None if it is off.
+
     DynamoDB updates `items` and `size_bytes` about every six hours.
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TableDescription.html
     """
@@ -27,6 +29,8 @@ class SourceTable:
     items: int | None = None
     unreachable: str | None = None
     size_bytes: int | None = None
+    status: str | None = None
+    stream_view: str | None = None
 
 
 def source_client(table: TableSettings, service: str = "dynamodb") -> Any:
@@ -73,12 +77,15 @@ def describe_source(table: TableSettings) -> SourceTable:
         return SourceTable(unreachable=_reason(error, access_of(table)))
     roles = {entry["KeyType"]: entry["AttributeName"] for entry in description["KeySchema"]}
     key = tuple(roles[role] for role in ("HASH", "RANGE") if role in roles)
+    stream = description.get("StreamSpecification") or {}
     return SourceTable(
         key,
         description.get("TableArn"),
         description.get("TableId"),
         description.get("ItemCount"),
         size_bytes=description.get("TableSizeBytes"),
+        status=description.get("TableStatus"),
+        stream_view=stream.get("StreamViewType") if stream.get("StreamEnabled") else None,
     )
 
 

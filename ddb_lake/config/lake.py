@@ -169,7 +169,7 @@ class SparkSettings(Settings):
         return memory_bytes(self.memory)
 
 
-Automation = Literal["sensor", "exports", "content", "daily", "checks", "compaction", "dbt", "following"]
+Automation = Literal["sensor", "exports", "content", "daily", "checks", "sources", "compaction", "dbt", "following"]
 """What Dagster can start by itself: the sensor, the schedules by their kind, and the sensor of assets that follow others."""
 
 Grouping = Literal["table", "stage"]
@@ -213,8 +213,13 @@ class LakeSettings(Settings):
     run_automatically: Automations = Field(
         False,
         description="Whether Dagster starts the sensor and the schedules by itself: true, or a list of `sensor`, `exports`, `content`,"
-        " `daily`, `checks`, `compaction`, `dbt`, `following`."
+        " `daily`, `checks`, `sources`, `compaction`, `dbt`, `following`."
         " By default they are stopped, as Dagster's own, until they are started in its UI.",
+    )
+    one_process_per_run: bool = Field(
+        False,
+        description="Dagster: runs of the code location use one process, and not one more for each step. It sets the `executor` of the"
+        " code location, so leave it out if another part of the project sets one.",
     )
     tables: tuple[TableSettings, ...] = ()
 

@@ -230,7 +230,8 @@ class CheckSettings(Settings):
     canary: CanarySettings | None = Field(None, description="Write an item to the source and check that it arrives.")
     freshness: Duration | None = Field(
         None,
-        description="Freshness policy of `current` in Dagster: the longest time between two changes; not for idle tables.",
+        description="Freshness policy of `current` in Dagster: the longest time between two changes; not for idle tables. Default: from"
+        " `max_lag` with incremental exports or a canary, else none.",
     )
 
     @field_validator("freshness")

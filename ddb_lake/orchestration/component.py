@@ -91,6 +91,12 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
             description="Whether Dagster starts the sensor and the schedules by itself: true, or a list of their kinds."
         ),
     ] = False
+    one_process_per_run: Annotated[
+        bool,
+        Field(
+            description="Runs of the code location use one process, and not one more for each step: sets its `executor`."
+        ),
+    ] = False
     tables: Annotated[_Tables, settings_resolver(TableSettings, many=True)] = ()
     translation: Annotated[TranslationFn[LakeAsset] | None, _TRANSLATION] = None
 
@@ -120,6 +126,7 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
             spark=self.spark,
             bucket_owner=self.bucket_owner,
             run_automatically=self.run_automatically,
+            one_process_per_run=self.one_process_per_run,
             tables=self.tables,
         )
 
@@ -183,7 +190,10 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
         merged = dg.Definitions.merge(own, models) if models is not None else own
         following = self.settings.starts("following")
         status = dg.DefaultSensorStatus.RUNNING if following else dg.DefaultSensorStatus.STOPPED
-        return with_following_sensor(lake, merged, {LAKE_TAG: lake}, status)
+        followed = with_following_sensor(lake, merged, {LAKE_TAG: lake}, status)
+        if not self.settings.one_process_per_run:
+            return followed
+        return dg.Definitions.merge(followed, dg.Definitions(executor=dg.in_process_executor))
 
     @cached_property
     def _assets_by_table(self) -> Mapping[str, TableAssets]:

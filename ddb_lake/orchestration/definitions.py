@@ -13,6 +13,7 @@ from ddb_lake.orchestration.assets.incremental_exports import IncrementsConfig
 from ddb_lake.orchestration.assets.lake_page import lake_page_asset
 from ddb_lake.orchestration.assets.mysql import ReplicateConfig
 from ddb_lake.orchestration.assets.snapshot import LoadConfig
+from ddb_lake.orchestration.assets.source import source_assets, source_job
 from ddb_lake.orchestration.assets.streams import StreamsConfig, streams_job
 from ddb_lake.orchestration.checks import OpenLake, check_definitions, writer_check_specs
 from ddb_lake.orchestration.failures import RETRIES, failures
@@ -34,6 +35,7 @@ from ddb_lake.orchestration.schedules import (
     content_schedules,
     day_schedules,
     export_schedules,
+    sources_schedule,
 )
 from ddb_lake.orchestration.sensor import planning_sensor
 from ddb_lake.orchestration.specs import TableAssets
@@ -70,15 +72,15 @@ def lake_definitions(
     """
     if not tables:
         return dg.Definitions()
-    assets: list[Any] = []
+    assets: list[Any] = [source_assets(lake, tables, open_lake)]
     for one in tables.values():
-        assets.append(one.specs["dynamodb"])
         assets += _writers(lake, one, open_lake, execute)
     hourly = check_definitions(lake, HOURLY_OPS, tables, open_lake)
     on_request = check_definitions(lake, [ON_REQUEST_OP], tables, open_lake)
-    overview = lake_page_asset(lake, tables, open_lake)
+    overview = lake_page_asset(lake, tables, open_lake, is_scheduled=starts("checks"))
+    observe = source_job(lake, tables)
     compact = compact_job(lake, tables, open_lake)
-    jobs: list[Any] = [compact]
+    jobs: list[Any] = [compact, observe]
     sync = _sync_jobs(lake, tables)
     jobs += sync
     if streams := streams_job(lake, tables):
@@ -98,6 +100,7 @@ def lake_definitions(
             *content_schedules(lake, tables.values(), status("content")),
             *day_schedules(lake, tables.values(), status("daily")),
             checks_schedule(lake, overview, hourly, status("checks")),
+            sources_schedule(lake, observe, status("sources")),
             compaction_schedule(lake, compact, status("compaction")),
         ],
     )

@@ -19,6 +19,7 @@ attributes:
   # A folder, file:// or s3://bucket/prefix. From the environment: "{{{{ env.DDB_LAKE_WAREHOUSE }}}}"
   warehouse: {warehouse}
   # bucket_owner: "111122223333"      # requests fail if another account owns a bucket of these names
+  one_process_per_run: true         # sets the executor of the code location; leave it out if your project sets one
   # run_automatically: true           # default: sensor and schedules are stopped until they are started in Dagster's UI
   # catalog: {{type: glue}}              # default: SQLite beside a local warehouse, glue for one on S3; or rest
   tables:

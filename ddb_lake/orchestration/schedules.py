@@ -1,4 +1,4 @@
-"""Schedules: exports, full checks and days where a table asks for them, checks every hour, compaction at night; UTC.
+"""Schedules: exports, full checks and days where a table asks for them, checks and observations every hour, compaction at night; UTC.
 
 `status` says whether Dagster starts a schedule by itself (`LakeSettings.run_automatically`).
 """
@@ -17,6 +17,7 @@ from ddb_lake.orchestration.run_requests import LAKE_TAG
 from ddb_lake.orchestration.specs import TableAssets, python_name
 
 CHECKS_CRON = "15 * * * *"
+SOURCES_CRON = "45 * * * *"
 COMPACTION_CRON = "30 2 * * *"
 
 
@@ -123,6 +124,17 @@ def checks_schedule(
             description="Evaluates the checks that must be red if no run happens, and brings the lake's overview up to date.",
         ),
         cron_schedule=CHECKS_CRON,
+        execution_timezone="UTC",
+        default_status=status,
+    )
+
+
+def sources_schedule(lake: str, job: Any, status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
+    """Observes the source tables every hour."""
+    return dg.ScheduleDefinition(
+        name=f"{lake}_sources",
+        job=job,
+        cron_schedule=SOURCES_CRON,
         execution_timezone="UTC",
         default_status=status,
     )

@@ -41,7 +41,8 @@ _KINDS: Mapping[Stage, set[str]] = {
     "aurora": {"mysql"},
 }
 _DESCRIPTIONS: Mapping[Stage, str] = {
-    "dynamodb": "Source: the Amazon DynamoDB table `{source}`.",
+    "dynamodb": "Source: the Amazon DynamoDB table `{source}`. An observation shows its items and streams, and the newest change in"
+    " the lake; it reads no item.",
     "export": "Exports: `{source}` at points in time, in S3 as DynamoDB wrote it. The table's read capacity is not"
     " used. A run starts one and waits for it, or goes on waiting for one that is under way.",
     "increments": "Incremental exports: what changed in `{source}`, in windows that follow each other without a gap. A run"
@@ -60,6 +61,12 @@ _DESCRIPTIONS: Mapping[Stage, str] = {
     " run is one transaction there, which also keeps the state that was reached.",
 }
 
+
+CANARY_S = 2 * 3600
+"""A canary is written at most this long after the one before: the hourly check may be missed once."""
+
+LEAST_FRESHNESS_S = 60
+"""Dagster evaluates freshness once a minute."""
 
 _ENTITY = (
     "Entity: the items of `{source}` whose keys belong to `{entity}`, with columns of their own; Iceberg table"
@@ -180,13 +187,24 @@ def days_from(start: date) -> dg.DailyPartitionsDefinition:
 
 
 def _freshness(table: TableSettings) -> dg.FreshnessPolicy | None:
-    """Dagster's freshness counts materializations, and an idle table has none: only where `checks.freshness` is set.
+    """The longest time between two materializations of `current`: `checks.freshness`, or what `checks.max_lag` allows.
+
+    Dagster's freshness counts materializations, and an idle table has none. So `max_lag` decides only where something is certain to
+    arrive regularly: windows of incremental exports, or the canary, which an hourly check writes.
 
     https://docs.dagster.io/guides/labs/freshness
     """
-    if table.checks.freshness is None:
+    checks, changes = table.checks, table.changes
+    windows = changes.incremental_exports if changes is not None else None
+    if checks.freshness is not None:
+        limit_s = seconds(checks.freshness)
+    elif windows is not None:
+        limit_s = seconds(windows.every) + seconds(checks.max_lag)
+    elif checks.canary is not None:
+        limit_s = CANARY_S + seconds(checks.max_lag)
+    else:
         return None
-    return dg.FreshnessPolicy.time_window(fail_window=timedelta(seconds=seconds(table.checks.freshness)))
+    return dg.FreshnessPolicy.time_window(fail_window=timedelta(seconds=max(limit_s, LEAST_FRESHNESS_S)))
 
 
 def _metadata(asset: LakeAsset, namespace: str) -> Iterator[tuple[str, str]]:

@@ -202,3 +202,11 @@ def test_everything_that_can_be_started_has_a_description() -> None:
 def test_lake_without_tables_is_nothing() -> None:
     tables: Any = []
     assert not dg.build_defs_for_component(DynamoDBLakeComponent(warehouse="w", tables=tables)).assets
+
+
+def test_executor_of_the_code_location_is_set_on_request_only() -> None:
+    """Two lakes may set it; a project that sets another one leaves the setting out."""
+    executors = [build(one_process_per_run=chosen).executor for chosen in (False, True)]
+    assert executors == [None, dg.in_process_executor]
+    lakes = [build(ORDERS, key_prefix=name, one_process_per_run=True) for name in ("one", "two")]
+    assert dg.Definitions.merge(*lakes).executor is dg.in_process_executor

@@ -103,11 +103,14 @@ def test_nothing_runs_until_it_is_started(defs: dg.Definitions) -> None:
     assert len(found) >= 4 and not any(found.values())
 
 
+ALL = {"lake_arrivals", "lake_following", "lake_export_orders", "lake_checks", "lake_sources", "lake_compaction"}
+
+
 @pytest.mark.parametrize(
     ("setting", "running"),
     [
-        (True, {"lake_arrivals", "lake_following", "lake_export_orders", "lake_checks", "lake_compaction"}),
-        ("true", {"lake_arrivals", "lake_following", "lake_export_orders", "lake_checks", "lake_compaction"}),
+        (True, ALL),
+        ("true", ALL),
         (["sensor", "compaction"], {"lake_arrivals", "lake_compaction"}),
         ("{{ env('NOT_SET', 'false') }}", set()),
     ],

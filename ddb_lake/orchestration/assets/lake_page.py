@@ -7,7 +7,7 @@ or three LIST requests a table. It reads no items.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -33,6 +33,9 @@ from ddb_lake.pipeline.read.verification_report import last_report
 GROUP = "overview"
 HEADERS = ("table", "checks", "state")
 """Few columns, of short words: at 1,280 pixels, Dagster leaves about 30 characters for a value of an asset's metadata."""
+
+OVERDUE = timedelta(hours=3)
+"""Two hourly runs are missing."""
 
 SHOWN = 200
 """The most tables on the page, the worst first: an operator cannot read a page of thousands of rows."""
@@ -71,9 +74,15 @@ class TableSummary:
 
 
 def lake_page_asset(
-    lake: str, tables: Mapping[str, TableAssets], open_lake: Callable[[Any], AbstractContextManager[Lake]]
+    lake: str,
+    tables: Mapping[str, TableAssets],
+    open_lake: Callable[[Any], AbstractContextManager[Lake]],
+    is_scheduled: bool,
 ) -> dg.AssetsDefinition:
-    """The asset. A run examines all tables; an error in one does not affect the others."""
+    """The asset. A run examines all tables; an error in one does not affect the others.
+
+    `is_scheduled`: Dagster brings it up to date every hour, with the checks.
+    """
 
     prefixes = {assets.key_prefix for assets in tables.values() if assets.key_prefix}
 
@@ -82,6 +91,7 @@ def lake_page_asset(
         group_name="_".join([*prefixes, GROUP]),
         op_tags={"dagster/priority": "-1"},  # the results of the checks in the same run are there before it
         kinds={"iceberg"},
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=OVERDUE) if is_scheduled else None,
         description="All tables at a glance: how fresh they are, and which checks are not green, the worst first. Brought up to date"
         " with the hourly checks; materialize it to see it now.",
     )
