@@ -13,7 +13,7 @@ export DAGSTER_DISABLE_TELEMETRY := yes
 unexport PYTHONDONTWRITEBYTECODE  # tests start many processes, and each would compile all modules again
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-all packages iceberg-spark ministack demo dev test exhaustive ends ends-oldest ends-lock check format infra templates docs trust soak follow-soak audit bench clean
+.PHONY: help setup setup-all packages iceberg-spark ministack demo dev test exhaustive ends environments ends-lock check format infra templates docs trust soak follow-soak audit bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-13s %s\n", $$1, $$2}'
@@ -67,18 +67,21 @@ ENDS := $(addprefix ddb_lake_tests/,engine lake test_requirements.py \
   orchestration/test_component.py orchestration/test_definitions.py orchestration/test_yaml_attributes.py \
   $(if $(filter small,$(SIZE)),,core pipeline/load pipeline/apply pipeline/merge pipeline/read))
 
-ends: $(UV)  ## chosen tests with the oldest dependencies that the ranges allow, and with the newest ones
-	$(UV) venv --quiet --clear --python $(PYTHON) build/ends/newest
-	$(UV) pip install --quiet --python build/ends/newest --require-hashes -r .ci/newest.txt
-	build/ends/newest/bin/python -m pytest $(PYTEST) -m "not duckdb_wheels" $(ENDS)
-	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
-	  $(MAKE) --no-print-directory ends-oldest; \
-	else echo "the oldest dependencies have no wheels for this Python: they are tested with 3.11"; fi
+ENDS_PYTHON := $(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2])")
+NEWEST := build/ends/$(ENDS_PYTHON)/newest
+# The oldest dependencies have wheels for Python 3.11 only.
+OLDEST := $(if $(filter 3.11,$(ENDS_PYTHON)),build/ends/3.11/oldest)
 
-ends-oldest:
-	$(UV) venv --quiet --clear --python $(PYTHON) build/ends/oldest
-	$(UV) pip install --quiet --python build/ends/oldest --require-hashes -r .ci/oldest.txt
-	build/ends/oldest/bin/python -m pytest $(PYTEST) $(ENDS)
+$(NEWEST)/.installed $(OLDEST:%=%/.installed): build/ends/$(ENDS_PYTHON)/%/.installed: .ci/%.txt | $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) $(@D)
+	$(UV) pip install --quiet --python $(@D) --require-hashes -r $<
+	@touch $@
+
+ends: $(NEWEST)/.installed $(OLDEST:%=%/.installed)  ## chosen tests with the oldest dependencies that the ranges allow, and with the newest ones
+	$(NEWEST)/bin/python -m pytest $(PYTEST) -m "not duckdb_wheels" $(ENDS)
+	$(if $(OLDEST),$(OLDEST)/bin/python -m pytest $(PYTEST) $(ENDS),@echo "the oldest dependencies have no wheels for this Python: they are tested with 3.11")
+
+environments: iceberg-spark ministack $(NEWEST)/.installed $(OLDEST:%=%/.installed)  ## every environment in build that tests need
 
 LOCK_END = $(UV) pip compile pyproject.toml --quiet --upgrade --python-version 3.11 --generate-hashes --no-annotate --no-header \
   --extra sandbox --extra aurora --extra lambdas --group ends
