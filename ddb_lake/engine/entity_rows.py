@@ -102,6 +102,30 @@ def entity_items_sql(divided: str, key: Sequence[str], rules: Sequence[EntityRul
     return f"(SELECT {item} AS item, {', '.join(ROW_COLUMNS)} FROM {divided} WHERE _entity = {number})"
 
 
+def rescues_sql(name: str) -> str:
+    """SQL condition: `_rescued` has a value of an attribute, or of a member of it. `name`: has neither `~` nor `/`."""
+    is_of_it = f"k = {literal(f'/{name}')} OR starts_with(k, {literal(f'/{name}/')})"
+    return (
+        f"contains(_rescued, {literal(f'/{name}')})"  # quick, and true for texts that contain it, too
+        f" AND len(list_filter(json_keys(_rescued), lambda k: {is_of_it})) > 0"
+    )
+
+
+def positions_sql(rows: str, schema: TableSchema, removed: str) -> str:
+    """A query (file_path, pos) of the rows that have some keys.
+
+    Args:
+        rows: rows of the table of an entity, with `_file_path` and `_pos`.
+        schema: its columns.
+        removed: a relation of the keys, with `_key` and `_key_hash`.
+    """
+    keyed = (
+        f"SELECT h._file_path AS file_path, h._pos AS pos, {key_text_sql(schema)} AS _key"
+        f" FROM {rows} h SEMI JOIN {removed} k ON k._key_hash = h._key_hash"
+    )
+    return f"SELECT file_path, pos FROM ({keyed}) r SEMI JOIN {removed} w ON w._key = r._key"
+
+
 def _part_value(rule: EntityRule, name: str, value: str, group: int) -> str:
     """SQL of the DynamoDB JSON of a part of the key."""
     pattern = next(pattern for pattern in rule.patterns.values() if name in pattern.parts)

@@ -35,6 +35,12 @@ FILE_PATH_ID = 2147483546
 POS_ID = 2147483545
 """Field ids of the two columns of a position delete file. https://iceberg.apache.org/spec/#reserved-field-ids"""
 
+OPERATION = "ddb_lake.operation"
+"""Property of a snapshot: the step of ours that made it, unless the step is an apply or a load."""
+
+COMPACTION = "compact"
+"""The value of `OPERATION` of a compaction, which changes no row."""
+
 NO_DANGLING_DELETES = "ddb_lake.no-dangling-deletes"
 """Property of a snapshot: each position delete of it names a row of a data file of it.
 

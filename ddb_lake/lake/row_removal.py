@@ -27,13 +27,14 @@ from ddb_lake.errors import CheckFailed
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.file_writer import FileWriter, rewrite
 from ddb_lake.lake.maintenance import referenced
+from ddb_lake.lake.manifests import OPERATION
 from ddb_lake.lake.scan import TableScan, scan_table
 
 _ONLY_HEADS = SnapshotSettings(keep=1)
 """Keeps the newest snapshot of `main` and the heads of branches and tags."""
 
 ERASE = "erase"
-"""The value of the snapshot's property `ddb_lake.operation`."""
+"""The value of the snapshot's property `OPERATION`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ def remove_rows(
     """
     commit = Commit(table, _ONLY_HEADS)
     removal = _Removal(session, table, commit)
-    marks = {"ddb_lake.operation": ERASE}
+    marks = {OPERATION: ERASE}
     main, living = removal.delta(MAIN_BRANCH, rows_of(MAIN_BRANCH))
     commit.snapshot(_marked(main or Delta(), marks))
     for name, ref in table.metadata.refs.items():

@@ -27,6 +27,7 @@ from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import identifier, literal
 from ddb_lake.errors import CommitConflict, ConfigError, UsageError
+from ddb_lake.lake.manifests import COMPACTION, OPERATION
 from ddb_lake.lake.scan import live_files, scan_table
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.mysql.columns import Replicated, replicated_columns
@@ -243,7 +244,7 @@ def _other_change_reason(table: Table, since: int) -> str | None:
     while at is not None and at.snapshot_id != since:
         parent = known.get(at.parent_snapshot_id) if at.parent_snapshot_id is not None else None
         marks = at.summary.additional_properties if at.summary is not None else {}
-        compacted = marks.get("ddb_lake.operation") == "compact"
+        compacted = marks.get(OPERATION) == COMPACTION
         if compacted and parent is not None and parent.schema_id != at.schema_id:
             return "rows were rewritten to other columns"
         if "ddb_lake.older-export" in marks:

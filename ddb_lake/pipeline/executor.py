@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # the steps import this module for their types only, and so d
     from ddb_lake.pipeline.apply.deduplication import ReadGroup
     from ddb_lake.pipeline.load.export_files import Export
     from ddb_lake.pipeline.load.snapshot_writer import SnapshotTarget, SnapshotWriter
+    from ddb_lake.pipeline.merge.entity_source import EntitySource
     from ddb_lake.pipeline.merge.sources import MergeSources
     from ddb_lake.pipeline.open_lake import Lake
 
@@ -74,6 +75,21 @@ class Executor(Protocol):
             The paths of the files.
         """
 
+    def entity_rows(self, session: Session, source: EntitySource, since: int | None) -> EntityRows | str:
+        """The rows by which the tables of entities change.
+
+        Args:
+            session: the step's session.
+            source: the snapshot of `current` whose rows the tables will have, and the entities.
+            since: the snapshot from which the tables were derived. None: the tables are written as a whole.
+
+        Returns:
+            The rows; a text that says why the difference of the snapshots does not lead to them. There is none without `since`.
+
+        Raises:
+            DamagedError: a file of one of the snapshots is missing or damaged.
+        """
+
     def unheld_values(
         self, session: Session, table: Table, scan: TableScan, columns: Sequence[Column]
     ) -> list[UnheldValues]:
@@ -114,6 +130,50 @@ class PlannedMerge(Protocol):
 
     def close(self) -> None:
         """Delete the files of the plan. Those that `write` returned stay."""
+
+
+class EntityRows(Protocol):
+    """The rows that an update of entities adds and removes. For each entity: `find_removed`, if there is a difference, `fit`, `write`.
+
+    An entity is named by its position in the configuration.
+    """
+
+    def rescued(self, names: Sequence[str]) -> set[str]:
+        """Find those of some attributes that have a value in `_rescued` of an added row of `current`."""
+
+    def find_removed(self, number: int, table: Table, schema: TableSchema) -> tuple[int, int]:
+        """Find the rows that an entity loses.
+
+        Args:
+            number: the entity.
+            table: its table.
+            schema: the columns of its items.
+
+        Returns:
+            How many rows the entity loses, and how many of these the table has.
+        """
+
+    def fit(
+        self, number: int, table: Table, names: TableSchema, rows: int, iceberg: Callable[[TableSchema], Schema]
+    ) -> TableSchema:
+        """Find the columns that fit the added rows.
+
+        Args:
+            number: the entity.
+            table: its table.
+            names: the columns that its table has. If it is written as a whole: columns whose names are kept.
+            rows: about how many rows the table has.
+            iceberg: returns the Iceberg schema, with field ids, to which columns lead.
+        """
+
+    def write(self, table: Table, metadata: TableMetadata) -> tuple[list[DataFile], list[DataFile]]:
+        """Write data files of the added rows, and position delete files of the removed ones, of the entity of the last `fit`.
+
+        `metadata`: that of the transaction, with the columns that `fit` returned.
+        """
+
+    def close(self) -> None:
+        """Delete the files that are in no table."""
 
 
 ExecutorFactory: TypeAlias = "Callable[[Lake, TableSettings], Executor]"

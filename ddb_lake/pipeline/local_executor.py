@@ -19,6 +19,8 @@ from ddb_lake.pipeline.apply.object_reader import GroupReader, ReadOptions, Stag
 from ddb_lake.pipeline.apply.parallel_reader import ReadPlan, read_parallel
 from ddb_lake.pipeline.load.export_files import Export, download_files
 from ddb_lake.pipeline.load.snapshot_writer import LocalSnapshotWriter, SnapshotTarget
+from ddb_lake.pipeline.merge.entity_source import EntitySource
+from ddb_lake.pipeline.merge.local_entities import LocalEntityRows
 from ddb_lake.pipeline.merge.local_merge import LocalMerge
 from ddb_lake.pipeline.merge.sources import MergeSources
 from ddb_lake.pipeline.open_lake import Lake
@@ -67,6 +69,10 @@ class LocalExecutor:
         for files in groups:
             paths += rewrite(session, writer, scan, files, key)
         return paths
+
+    def entity_rows(self, session: Session, source: EntitySource, since: int | None) -> LocalEntityRows | str:
+        """Find the rows by statements in the session."""
+        return LocalEntityRows.of(session, source, since)
 
     def unheld_values(
         self,

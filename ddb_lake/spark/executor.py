@@ -18,11 +18,13 @@ from ddb_lake.pipeline.apply.deduplication import Deduplicator, LocalDeduplicato
 from ddb_lake.pipeline.apply.object_reader import StagedTable
 from ddb_lake.pipeline.load.export_files import Export
 from ddb_lake.pipeline.load.snapshot_writer import SnapshotTarget
+from ddb_lake.pipeline.merge.entity_source import EntitySource
 from ddb_lake.pipeline.merge.sources import MergeSources
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.spark.access import table_access
 from ddb_lake.spark.carrier import Carrier, SparkCarrier
 from ddb_lake.spark.changelog import SparkDeduplicator
+from ddb_lake.spark.entities import SparkEntityRows
 from ddb_lake.spark.merge import SparkMerge
 from ddb_lake.spark.object_reader import object_groups, read_objects_on_spark
 from ddb_lake.spark.scan_tasks import CountUnheld, RewriteFiles, count_unheld, part_of, parts_of, rewrite_files
@@ -78,6 +80,10 @@ class SparkExecutor:
         ]
         progress = partial(self._lake.progress, f"{self._settings.name}: parts of a table rewritten")
         return [path for paths in self._carrier.map(rewrite_files, tasks, progress) for path in paths]
+
+    def entity_rows(self, session: Session, source: EntitySource, since: int | None) -> SparkEntityRows | str:
+        """Find the rows by tasks; each task reads some files of `current`."""
+        return SparkEntityRows.of(self._lake, session, self._carrier, source, since)
 
     def unheld_values(
         self,

@@ -72,12 +72,13 @@ def part_of(scan: TableScan, files: Sequence[DataFile]) -> TableScan:
     return TableScan(scan.schema, paths, deletes, LiveFiles(tuple(files), entries))
 
 
-def parts_of(files: Sequence[DataFile]) -> Iterator[list[DataFile]]:
-    """The files in parts of about `PART_BYTES`, in order. A larger file is a part of its own."""
+def parts_of(files: Sequence[DataFile], most_bytes: int | None = None) -> Iterator[list[DataFile]]:
+    """The files in parts of at most `most_bytes`, by default `PART_BYTES`, in order. A larger file is a part of its own."""
+    most_bytes = PART_BYTES if most_bytes is None else most_bytes
     part: list[DataFile] = []
     size = 0
     for file in files:
-        if part and size + file.file_size_in_bytes > PART_BYTES:
+        if part and size + file.file_size_in_bytes > most_bytes:
             yield part
             part, size = [], 0
         part.append(file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ddb_lake.lake import compaction_policy
-from ddb_lake.spark import changelog, merge, object_reader, scan_tasks, scratch, snapshot_writer
+from ddb_lake.spark import changelog, entities, merge, object_reader, scan_tasks, scratch, snapshot_writer
 
 
 @pytest.fixture
@@ -14,6 +14,7 @@ def many_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, limits in {
         changelog: {"ONE_TASK_ROWS": 2, "BUCKET_ROWS": 5},
         merge: {"BUCKET_RECORDS": 4, "LEAST_RECORDS": 2, "PART_ROWS": 3, "PART_BYTES": 2000, "POSITIONS_ROWS": 3},
+        entities: {"PART_BYTES": 5000, "LEAST_PART_BYTES": 1, "POSITIONS_ROWS": 2},
         object_reader: {"LEAST_BYTES": 1},
         snapshot_writer: {"BUCKET_HASHES": 3},
         scratch: {"HELD_BYTES": 1000, "GROUP_BYTES": 500},

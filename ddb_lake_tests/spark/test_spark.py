@@ -42,8 +42,17 @@ def test_spark_cluster_leaves_the_lakes_that_duckdb_leaves(tmp_path: Path) -> No
         work = tmp_path / "work"
         work.mkdir()
         found = said_by("spark_driver", master, str(work), HISTORIES, ITEMS, *by_effort(["--quick"], ["0"]))
-    expected = {*CORNERS, "history 0", "spread 0", "several tables", "scenario 0", "killed executors", "killed worker"}
-    assert by_effort({"scenario 0", "killed worker"}, expected) <= set(found)
+    expected = {
+        *CORNERS,
+        "entities",
+        "history 0",
+        "spread 0",
+        "several tables",
+        "scenario 0",
+        "killed executors",
+        "killed worker",
+    }
+    assert by_effort({"scenario 0", "killed worker", "entities"}, expected) <= set(found)
     del found["spark"]
     assert [problem for problems in found.values() for problem in problems] == []
 
@@ -53,7 +62,7 @@ def test_spark_cluster_leaves_the_lakes_that_duckdb_leaves(tmp_path: Path) -> No
 def test_oldest_spark_leaves_a_lake_that_icebergs_runtime_reads(tmp_path: Path, iceberg_spark: IcebergSpark) -> None:
     (spark,) = (ENVIRONMENT / "lib").glob("python*/site-packages")
     found = said_by("spark_driver", "local[2]", str(tmp_path), "0", "0", "0", "--quick", spark=spark)
-    assert {"scenario 0", "spark"} <= set(found)
+    assert {"scenario 0", "entities", "spark"} <= set(found)
     assert found.pop("spark") == "3.5.6"
     assert [problem for problems in found.values() for problem in problems] == []
     scenario = small_scenario(0, keys=5, writes=20, objects=4)

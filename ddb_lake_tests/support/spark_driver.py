@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,17 @@ from ddb_lake.executors import open_lake
 from ddb_lake.lake.scan import scan_table
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
+from ddb_lake.pipeline.local_executor import LocalExecutor
 from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.spark import changelog, object_reader, snapshot_writer
+from ddb_lake.spark.carrier import SparkCarrier
+from ddb_lake.spark.executor import SparkExecutor
 from ddb_lake.spark.session import open_spark
 from ddb_lake_tests.benchmarks.data import KEY, TABLE, make_changes, make_export
 from ddb_lake_tests.simulator import CORNERS, Scenario, scenarios, write
 from ddb_lake_tests.support.effort import PROFILE
+from ddb_lake_tests.support.entity_walks import History, check, contents_of
 from ddb_lake_tests.support.history_steps import differences, run_step, steps
 from ddb_lake_tests.support.lake_contents import contents, small_scenario
 from ddb_lake_tests.support.spark_cluster import SETTINGS
@@ -60,6 +65,7 @@ def main(
     }
     spread |= {f"spread {n}": one for n, one in enumerate(drawn(histories - histories // 2, first_seed + 1))}
     found = _all(opener, usual, folder)
+    found["entities"] = entities(SparkCarrier(open_spark(master, settings)), folder)
     changelog.ONE_TASK_ROWS, changelog.BUCKET_ROWS, object_reader.LEAST_BYTES = 2, 5, 1
     found |= _all(opener, spread, folder)
     if not quick:
@@ -148,6 +154,20 @@ def several_tables(opener: _Opener, folder: Path) -> list[str]:
     if told["duckdb"] != told["spark"] or set(told["spark"][1]) != {*names}:
         problems.append(f"told otherwise: {told}")
     return problems
+
+
+def entities(carrier: SparkCarrier, folder: Path) -> list[str]:
+    """The tables of entities after changes, a full export and changes: columns and items are those of one machine."""
+    held: list[Any] = []
+    for engine, executor in {"duckdb": LocalExecutor, "spark": partial(SparkExecutor, carrier=carrier)}.items():
+        walk = History(folder / f"entities-{engine}", 5, executor)
+        walk.folder.mkdir()
+        with walk.lake() as lake:
+            for step in (walk.changes, walk.export, walk.changes, walk.compact, walk.all_arrive):
+                step(lake)
+            check(lake)
+        held.append(contents_of(walk))
+    return [f"{entity} differs" for entity in held[0] if held[0][entity] != held[1][entity]]
 
 
 def repeated_keys(opener: _Opener, folder: Path) -> list[str]:

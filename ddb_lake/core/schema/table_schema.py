@@ -158,6 +158,12 @@ class TableSchema:
         added = [(p, n) for p, n in other.names.items() if p not in known and n.lower() not in taken]
         return TableSchema(self.key, self.columns, (*self.retired, *added)[-MAX_RETIRED:])
 
+    @property
+    def key_columns(self) -> tuple[Column, ...]:
+        """The columns of the key's attributes, in the order of the columns."""
+        key = {(name,) for name in self.key}
+        return tuple(column for column in self.columns if column.path in key)
+
     def column(self, path: Path) -> Column | None:
         """The column of `path` that is no variant, if there is one."""
         return next((c for c in self.columns if c.path == path and c.role != "variant"), None)

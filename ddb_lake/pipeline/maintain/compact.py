@@ -40,6 +40,7 @@ from ddb_lake.lake.compaction_policy import (
 from ddb_lake.lake.entity_state import EntityState
 from ddb_lake.lake.file_writer import FileWriter, mean_row_bytes, sorted_if_it_fits
 from ddb_lake.lake.maintenance import expire_snapshots, referenced, unnamed
+from ddb_lake.lake.manifests import COMPACTION, OPERATION
 from ddb_lake.lake.ownership import foreign_claim, location_fault, rebuild_claim, written_by_tables
 from ddb_lake.lake.scan import LiveFiles, TableScan, live_files, scan_table
 from ddb_lake.lake.schema_evolution import evolve_table
@@ -253,7 +254,7 @@ class _Compaction:
         evolve_table(commit, self.table.schema(), self.state.schema, schema, keep_expired)
         metadata = commit.transaction.table_metadata
         writer = FileWriter.for_table(self.session.con, self.table, metadata)
-        key = ", ".join(carried(c.name) for c in schema.columns if c.path in {(k,) for k in schema.key})
+        key = ", ".join(carried(c.name) for c in schema.key_columns)
         if rows:
             size = mean_row_bytes(self.session, [f.file_path for f in chosen])
             written = sorted_if_it_fits(
@@ -276,7 +277,7 @@ class _Compaction:
                 f"compaction would leave {after} of {count_text(self.live.rows, 'row')}; nothing was committed",
                 table=self.table.name()[-1],
             )
-        delta = Delta(added, deletes, removed=removed, drop_deletes=True, summary={"ddb_lake.operation": "compact"})
+        delta = Delta(added, deletes, removed=removed, drop_deletes=True, summary={OPERATION: COMPACTION})
         commit.snapshot(delta)
         commit.set_properties(replace(self.state, schema=schema).properties())
         return live_files(commit.run())

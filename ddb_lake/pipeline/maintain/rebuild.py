@@ -48,6 +48,7 @@ from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Delta
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.maintenance import referenced
+from ddb_lake.lake.manifests import OPERATION
 from ddb_lake.lake.replacement import (
     EARLIER,
     PLACEHOLDER,
@@ -209,7 +210,7 @@ def rebuild_table(
         retry_commit(lambda: _replace(rebuild, OBJECTS))
         quarantined = retry_commit(lambda: _merge_quarantine(rebuild))
         state = CurrentState.of(_required(working.current(name)))
-        applied = {"ddb_lake.applied-batch": str(state.applied_batch), "ddb_lake.operation": "rebuild"}
+        applied = {"ddb_lake.applied-batch": str(state.applied_batch), OPERATION: "rebuild"}
         retry_commit(lambda: _replace(rebuild, "", applied))
         result = RebuildResult(
             name,
@@ -636,7 +637,7 @@ def _replace(rebuild: Rebuild, suffix: str, summary: dict[str, str] | None = Non
     table = table or _readable(lake, full_name)
     if table is None:
         table = lake.catalog.create(full_name, working.schema(), working.spec(), _shown_properties(working))
-    replace_contents(table, working, summary or {"ddb_lake.operation": "rebuild"})
+    replace_contents(table, working, summary or {OPERATION: "rebuild"})
 
 
 def _shown_properties(working: Table) -> dict[str, str]:

@@ -11,48 +11,29 @@ before it has changed, `current` has another base or was rebuilt, a column of `c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-import orjson
+from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 
 from ddb_lake.config import TableSettings
 from ddb_lake.core.layout.table_names import entity_table
 from ddb_lake.core.operations.retry_policy import retry_commit
-from ddb_lake.core.schema.key_patterns import EntityRule, part_path
-from ddb_lake.core.schema.table_schema import (
-    Column,
-    NameCollision,
-    SchemaOptions,
-    TableSchema,
-    name_collisions,
-    new_collisions,
-)
-from ddb_lake.engine.entity_rows import (
-    ROW_COLUMNS,
-    check_rules,
-    divided_rows_sql,
-    entity_items_sql,
-    keyed_entities_sql,
-)
-from ddb_lake.engine.inverse_projection import register_complete
-from ddb_lake.engine.key_text import key_text_sql
-from ddb_lake.engine.projection import Projection
-from ddb_lake.engine.schema_fitting import SAMPLE_ROWS, SessionProjection, extend_schema, fit_schema, guess
+from ddb_lake.core.schema.key_patterns import part_path
+from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, name_collisions, new_collisions
+from ddb_lake.engine.entity_rows import check_rules
 from ddb_lake.engine.session import Session
-from ddb_lake.engine.sql import carried, literal
 from ddb_lake.errors import CheckFailed, DamagedError
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.entity_state import EntityState
-from ddb_lake.lake.file_writer import FileWriter, sorted_if_it_fits
 from ddb_lake.lake.replacement import forget_snapshots
-from ddb_lake.lake.scan import live_files, recorded_rows, scan_table
+from ddb_lake.lake.scan import live_files, recorded_rows
 from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.schemas import current_schema
-from ddb_lake.lake.snapshot_diff import diff_snapshots
-from ddb_lake.pipeline.merge.entity_source import EntitySource, entity_tables
-from ddb_lake.pipeline.merge.local_merge import SAMPLE_BYTES
+from ddb_lake.pipeline.executor import EntityRows
+from ddb_lake.pipeline.merge.entity_source import EntitySource, entity_tables, first_schema
 from ddb_lake.pipeline.open_lake import Lake
 
 
@@ -128,7 +109,6 @@ def _update(lake: Lake, settings: TableSettings, rewrite: str | None, done: dict
         return
     check_rules(source.state.schema, source.rules)
     with lake.session() as session:
-        register_complete(session)
         update = _Update(lake, session, source, tables, done)
         snapshots: dict[int, list[int]] = {}
         for number in behind:
@@ -153,6 +133,7 @@ class _Update:
         done: dict[int, EntityResult],
     ) -> None:
         self._lake, self._session, self._source = lake, session, source
+        self._executor = lake.executor(source.settings.name)
         self._tables, self._done = tables, done
 
     def follow(self, snapshot_id: int, numbers: Sequence[int]) -> dict[int, str]:
@@ -161,114 +142,87 @@ class _Update:
         Returns:
             Why tables must be written as a whole instead, by entity.
         """
-        source, session = self._source, self._session
         try:
-            diff = diff_snapshots(session, source.table, snapshot_id, source.snapshot_id)
+            rows = self._executor.entity_rows(self._session, self._source, snapshot_id)
         except (
             DamagedError
         ) as error:  # a file of the former snapshot: if the newest one has it too, writing all rows fails too
             return dict.fromkeys(numbers, f"the snapshot that it was derived from cannot be read: {error.what}")
-        if diff is None:
-            return dict.fromkeys(numbers, "columns of current have other types")
-        schema, rules = source.state.schema, source.rules
-        session.keep("entity_removed", f"SELECT * FROM {keyed_entities_sql(diff.removed, schema, rules)}")
-        self._check_names(diff.added)
-        divided = divided_rows_sql(diff.added, schema, rules, source.keep_expired)
-        session.keep("entity_added", f"SELECT * FROM {divided}", text="item")
+        if isinstance(rows, str):
+            return dict.fromkeys(numbers, rows)
+        self._check_names(rows)
         failed = {}
         for number in numbers:
-            if not self._commit_difference(number):
+            if not self._commit_difference(number, rows):
                 failed[number] = "its rows were not those of the snapshot that its state names"
+        rows.close()
         return failed
 
     def rewrite(self, reasons: Mapping[int, str], unread: bool) -> None:
         """Write the whole tables of some entities, each in one commit. `unread`: as `lake.commit.Delta.replace_unread`."""
         if not reasons:
             return
-        source, session = self._source, self._session
-        scan = scan_table(source.table, source.snapshot_id)
-        self._check_names(scan.sql())
-        divided = divided_rows_sql(scan.sql(), source.state.schema, source.rules, source.keep_expired)
-        session.con.execute(f"CREATE OR REPLACE VIEW entity_rows_of_current AS SELECT * FROM {divided}")
+        rows = self._executor.entity_rows(self._session, self._source, None)
+        assert not isinstance(rows, str), "all rows of a snapshot are no difference"
+        self._check_names(rows)
         for number, reason in reasons.items():
-            self._commit_whole(number, reason, unread)
+            self._commit_whole(number, reason, unread, rows)
+        rows.close()
 
-    def _check_names(self, rows: str) -> None:
+    def _check_names(self, rows: EntityRows) -> None:
         """Raise CheckFailed if an attribute has the name under which a part of the key is in an entity's items."""
         source = self._source
         columns = {column.path[0] for column in source.state.schema.columns}
-        for rule in source.rules:
-            for (name,) in map(part_path, rule.parts):
-                if name in columns or self._session.value(f"SELECT count(*) FROM {rows} WHERE {_rescues(name)}"):
-                    raise CheckFailed(
-                        f"an item has an attribute {name!r}, as entity {rule.name!r} spells a part of the key; the tables of"
-                        " entities were not updated. Give the part another name",
-                        table=source.settings.name,
-                    )
+        owners = {name: rule.name for rule in source.rules for (name,) in map(part_path, rule.parts)}
+        found = (columns & owners.keys()) or (rows.rescued(sorted(owners)) if owners else set())
+        if found:
+            name = min(found)
+            raise CheckFailed(
+                f"an item has an attribute {name!r}, as entity {owners[name]!r} spells a part of the key; the tables of"
+                " entities were not updated. Give the part another name",
+                table=source.settings.name,
+            )
 
     # --- commits
 
-    def _commit_difference(self, number: int) -> bool:
+    def _commit_difference(self, number: int, rows: EntityRows) -> bool:
         """Commit what changed in one entity. Returns false, without a commit, if its rows are not those that its state says."""
-        source, session, table = self._source, self._session, self._tables[number]
+        source, table = self._source, self._tables[number]
         known = EntityState.of(table) if table is not None else None
         assert table is not None and known is not None, "a table without a state is written as a whole"
-        removed = f"SELECT _key, _key_hash FROM entity_removed WHERE _entity = {number}"
-        expected = session.value(f"SELECT count(*) FROM ({removed})")
-        if expected:
-            keyed = (
-                f"SELECT h._file_path AS file_path, h._pos AS pos, {key_text_sql(known.schema)} AS _key"
-                f" FROM {scan_table(table).sql(positions=True)} h SEMI JOIN ({removed}) k ON k._key_hash = h._key_hash"
-            )
-            session.keep(
-                "entity_positions", f"SELECT file_path, pos FROM ({keyed}) r SEMI JOIN ({removed}) w ON w._key = r._key"
-            )
-            if session.value("SELECT count(*) FROM entity_positions") != expected:
-                return False
-        items, row_bytes = self._items("entity_added", number)
-        schema, projection = known.schema, self._projection(number, items)
-        if row_bytes:
-            policy = self._source.settings.schema_evolution
-            policy = "add_columns" if policy == "fail" else policy
-            schema = extend_schema(schema, policy, projection, recorded_rows(table))
+        removed, found = rows.find_removed(number, table, known.schema)
+        if found != removed:
+            return False
+        change = partial(_evolve, source, table, known.schema)
+        schema = rows.fit(
+            number, table, known.schema, recorded_rows(table), lambda new: _schema_after(Commit(table), change, new)
+        )
         commit = self._lake.commit(table)
-        evolve_table(commit, table.schema(), known.schema, schema, source.keep_expired)
-        metadata = commit.transaction.table_metadata
-        writer = FileWriter.for_table(session.con, table, metadata)
-        rows = f"SELECT * FROM {projection.relation}"
-        added = writer.write(rows, metadata, split=True, row_bytes=row_bytes) if row_bytes else []
-        deletes = writer.write_deletes_by_file("entity_positions") if expected else []
+        change(commit, schema)
+        added, deletes = rows.write(table, commit.transaction.table_metadata)
         result = EntityResult(
             table.name()[-1],
             source.rules[number].name,
             added=sum(file.record_count for file in added),
-            deleted=expected,
+            deleted=removed,
             name_collisions=new_collisions(known.schema, schema),
         )
         self._run(number, commit, Delta(added=added, deletes=deletes), result, schema)
         return True
 
-    def _commit_whole(self, number: int, reason: str, unread: bool) -> None:
+    def _commit_whole(self, number: int, reason: str, unread: bool, rows: EntityRows) -> None:
         """Commit all rows of one entity, in place of those that its table has."""
-        source, session = self._source, self._session
+        source = self._source
         table = self._tables[number] or self._create(number)
         state = EntityState.of(table)
         former = state.schema if state is not None else TableSchema(())
         is_same = state is not None and state.definition == source.definition(number)
         names = former if is_same else first_schema(source.state.schema, source.rules[number])
-        items, row_bytes = self._items("entity_rows_of_current", number)
-        projection = self._projection(number, items)
-        schema = _fit(session, names, projection, items, row_bytes)
+        change = partial(_change_columns, source, table, former)
+        schema = rows.fit(number, table, names, 0, lambda new: _schema_after(Commit(table), change, new))
         commit = self._lake.commit(table)
-        self._change_columns(commit, table, former, schema)
-        metadata = commit.transaction.table_metadata
-        writer = FileWriter.for_table(session.con, table, metadata)
-        key = ", ".join(carried(c.name) for c in schema.columns if c.path in {(k,) for k in schema.key})
-        rows = f"SELECT * FROM {projection.relation}"
-        paths = sorted_if_it_fits(
-            session, key, lambda order: writer.write_paths(rows + order, split=True, row_bytes=row_bytes), row_bytes
-        )
-        added = writer.entries(paths, metadata)
+        change(commit, schema)
+        added, _ = rows.write(table, commit.transaction.table_metadata)
         result = EntityResult(
             table.name()[-1],
             source.rules[number].name,
@@ -296,101 +250,31 @@ class _Update:
             name, current_schema(TableSchema(()), source.keep_expired), properties=properties
         )
 
-    def _change_columns(self, commit: Commit, table: Table, former: TableSchema, schema: TableSchema) -> None:
-        """Stage the columns of a table that is written as a whole. A new definition may give a name to another attribute or part."""
-        keep, names = self._source.keep_expired, former.names
-        owners = {name.lower(): identity for identity, name in names.items()}
-        if any(
-            owners.get(c.name.lower(), c.identity) != c.identity or names.get(c.identity, c.name) != c.name
-            for c in schema.columns
-        ):
-            evolve_table(commit, table.schema(), former, TableSchema(schema.key), keep)
-            former = TableSchema(schema.key)
-        evolve_table(commit, commit.transaction.table_metadata.schema(), former, schema, keep)
 
-    # --- rows
-
-    def _items(self, divided: str, number: int) -> tuple[str, int]:
-        source = self._source
-        return _stage_items(self._session, entity_items_sql(divided, source.state.schema.key, source.rules, number))
-
-    def _projection(self, number: int, items: str) -> SessionProjection:
-        settings = self._source.settings
-        return _projection(self._session, settings.entity_options(settings.entities[number]), items)
+# --- columns
 
 
-# --- rows of one entity
+def _evolve(source: EntitySource, table: Table, former: TableSchema, commit: Commit, schema: TableSchema) -> None:
+    """Stage new columns of a table."""
+    evolve_table(commit, table.schema(), former, schema, source.keep_expired)
 
 
-def _rescues(name: str) -> str:
-    """SQL condition: `_rescued` has a value of an attribute, or of a member of it. `name`: has neither `~` nor `/`."""
-    is_of_it = f"k = {literal(f'/{name}')} OR starts_with(k, {literal(f'/{name}/')})"
-    return (
-        f"contains(_rescued, {literal(f'/{name}')})"  # quick, and true for texts that contain it, too
-        f" AND len(list_filter(json_keys(_rescued), lambda k: {is_of_it})) > 0"
-    )
+def _change_columns(
+    source: EntitySource, table: Table, former: TableSchema, commit: Commit, schema: TableSchema
+) -> None:
+    """Stage the columns of a table that is written as a whole. A new definition may give a name to another attribute or part."""
+    keep, names = source.keep_expired, former.names
+    owners = {name.lower(): identity for identity, name in names.items()}
+    if any(
+        owners.get(c.name.lower(), c.identity) != c.identity or names.get(c.identity, c.name) != c.name
+        for c in schema.columns
+    ):
+        evolve_table(commit, table.schema(), former, TableSchema(schema.key), keep)
+        former = TableSchema(schema.key)
+    evolve_table(commit, commit.transaction.table_metadata.schema(), former, schema, keep)
 
 
-def past_entity(lake: Lake, session: Session, name: str, number: int, rows: tuple[TableSchema, str]) -> str:
-    """The rows of an entity among rows of its table, in typed columns, which have the names that they have in its table.
-
-    Args:
-        lake: the open lake.
-        session: the session of the rows.
-        name: the table.
-        number: the position of the entity in the configuration.
-        rows: the columns of the table, and a relation of its rows.
-
-    Returns:
-        The name of a relation of the session.
-    """
-    settings, (schema, relation) = lake.table(name), rows
-    rules = tuple(entity.rule for entity in settings.entities)
-    check_rules(schema, rules)
-    register_complete(session)
-    divided = divided_rows_sql(relation, schema, rules, settings.ttl_deletes == "keep")
-    items, row_bytes = _stage_items(session, entity_items_sql(divided, schema.key, rules, number))
-    table = lake.readable(entity_table(name, rules[number].name))
-    state = EntityState.of(table) if table is not None else None
-    names = state.schema if state is not None else first_schema(schema, rules[number])
-    projection = _projection(session, settings.entity_options(settings.entities[number]), items)
-    _fit(session, names, projection, items, row_bytes)
-    return projection.relation
-
-
-def _stage_items(session: Session, items: str) -> tuple[str, int]:
-    """Write items of one entity into the work folder. Returns the relation and the mean length of an item; 0 without items."""
-    session.keep("entity_items", f"SELECT * FROM {items}", text="item")
-    mean = session.value("SELECT avg(strlen(item))::BIGINT FROM (SELECT item FROM entity_items LIMIT 1000)")
-    return "entity_items", int(mean or 0)
-
-
-def _projection(session: Session, options: SchemaOptions, items: str) -> SessionProjection:
-    def project(projection: Projection) -> str:
-        session.keep("entity_projected", projection.select(items, ROW_COLUMNS))
-        return "entity_projected"
-
-    return SessionProjection(session, options, project)
-
-
-def _fit(
-    session: Session, names: TableSchema, projection: SessionProjection, items: str, row_bytes: int
-) -> TableSchema:
-    """Project the items onto the columns that fit them, and return the columns. `names`: columns whose names are kept."""
-    most = max(1, min(SAMPLE_ROWS, SAMPLE_BYTES // max(1, row_bytes)))
-    sample = session.rows(f"SELECT item FROM {items} LIMIT {most}")
-    first, nulls = guess((orjson.loads(item) for (item,) in sample), names, projection.options)
-    return fit_schema(first, names, nulls, projection)
-
-
-def first_schema(table: TableSchema, rule: EntityRule) -> TableSchema:
-    """The columns of an entity's table before its first item: those of the key, and of the parts of the key.
-
-    They have their names already. So if an attribute of an item needs the name of a part, the attribute's column has a suffix.
-    `table`: the columns of `current`.
-    """
-    columns = [column for column in table.columns if column.path in {(name,) for name in table.key}]
-    for part in rule.parts:
-        kind = rule.types.get(part, "string")
-        columns.append(Column(part_path(part), "S" if kind == "string" else "N", part, kind))
-    return TableSchema(table.key, tuple(columns))
+def _schema_after(commit: Commit, change: Callable[[Commit, TableSchema], None], schema: TableSchema) -> Schema:
+    """The Iceberg schema, with its field ids, to which a change of columns leads."""
+    change(commit, schema)
+    return commit.transaction.table_metadata.schema()

@@ -10,13 +10,17 @@ from pyiceberg.table import Table
 
 from ddb_lake.config import TableSettings
 from ddb_lake.core.layout.table_names import entity_table
-from ddb_lake.core.schema.key_patterns import EntityRule
-from ddb_lake.core.schema.table_schema import TableSchema
+from ddb_lake.core.schema.key_patterns import EntityRule, part_path
+from ddb_lake.core.schema.table_schema import Column, SchemaOptions, TableSchema
+from ddb_lake.engine.schema_fitting import Policy
 from ddb_lake.errors import DamagedError
 from ddb_lake.lake.commit import check_newest_commit
 from ddb_lake.lake.entity_state import EntityState
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.open_lake import Lake
+
+OTHER_TYPES = "columns of current have other types"
+"""Why the difference of two snapshots does not lead to the rows of entities."""
 
 
 def entities_behind(lake: Lake, name: str) -> tuple[str, ...]:
@@ -58,6 +62,16 @@ class EntitySource:
     def keep_expired(self) -> bool:
         """Whether `current` has the column `_expired_at`."""
         return any(field.name == "_expired_at" for field in self.table.schema().fields)
+
+    @property
+    def policy(self) -> Policy:
+        """What new attributes do to the tables of entities: if they fail, they have failed to come into `current`."""
+        policy: Policy = self.settings.schema_evolution
+        return "add_columns" if policy == "fail" else policy
+
+    def options(self, number: int) -> SchemaOptions:
+        """How the attributes of an entity become columns."""
+        return self.settings.entity_options(self.settings.entities[number])
 
     def state_of(self, number: int, schema: TableSchema) -> EntityState:
         """The state of an entity's table that has the rows of this snapshot."""
@@ -117,3 +131,16 @@ def _is_newest(table: Table) -> bool:
 def entity_tables(lake: Lake, settings: TableSettings) -> list[Table | None]:
     """The tables of the entities. They are loaded before `current`, which is then no older than what they were derived from."""
     return [lake.catalog.table(entity_table(settings.name, entity.name)) for entity in settings.entities]
+
+
+def first_schema(table: TableSchema, rule: EntityRule) -> TableSchema:
+    """The columns of an entity's table before its first item: those of the key, and of the parts of the key.
+
+    They have their names already. So if an attribute of an item needs the name of a part, the attribute's column has a suffix.
+    `table`: the columns of `current`.
+    """
+    columns = [*table.key_columns]
+    for part in rule.parts:
+        kind = rule.types.get(part, "string")
+        columns.append(Column(part_path(part), "S" if kind == "string" else "N", part, kind))
+    return TableSchema(table.key, tuple(columns))

@@ -17,7 +17,7 @@ from ddb_lake.engine.parquet_result import write_parquet
 from ddb_lake.engine.read_only import as_relation
 from ddb_lake.engine.session import Session, interruptible, lasting
 from ddb_lake.engine.sql import identifier, shown
-from ddb_lake.pipeline.merge.entities import past_entity
+from ddb_lake.pipeline.merge.local_entities import past_entity
 from ddb_lake.pipeline.merge.local_merge import fit_rows
 from ddb_lake.pipeline.merge.sources import scan_records
 from ddb_lake.pipeline.open_lake import Lake
