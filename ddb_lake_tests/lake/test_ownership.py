@@ -23,6 +23,7 @@ from ddb_lake.pipeline.maintain.compact import CompactResult, compact_table
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake_tests.support.export_files import full, item
 from ddb_lake_tests.support.several_tables import dumped
+from ddb_lake_tests.support.shared_folder import RestoredFolder
 
 TABLES: list[dict[str, Any]] = [{"name": "orders", "key": ["id"]}, {"name": "users", "key": ["id"]}]
 
@@ -35,14 +36,23 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compact, "ORPHAN_GRACE", timedelta(seconds=-1))
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> RestoredFolder:
     """Two tables with an item each, and a file of a crashed writer beside the rows of `orders`."""
-    with opened(tmp_path / "lake") as lake:
-        for name in ("orders", "users"):
-            load_export(lake, name, str(full([item(name)], table=name).write(tmp_path / "landing" / name)))
-    (tmp_path / "lake/ddb_lake/orders/data/lost.parquet").touch()
-    return tmp_path / "lake"
+
+    def make(root: Path) -> None:
+        with opened(root / "lake") as lake:
+            for name in ("orders", "users"):
+                load_export(lake, name, str(full([item(name)], table=name).write(root / "landing" / name)))
+        (root / "lake/ddb_lake/orders/data/lost.parquet").touch()
+
+    return RestoredFolder(tmp_path_factory.mktemp("owned"), make)
+
+
+@pytest.fixture
+def folder(made: RestoredFolder) -> Path:
+    """The lake's folder, as it was made."""
+    return made.restore() / "lake"
 
 
 def opened(folder: Path) -> Any:

@@ -1,4 +1,8 @@
-"""Folders that one test process makes for all: pytest-xdist spreads the tests that need a folder over several processes."""
+"""Folders that are made once for several tests.
+
+`made_once` makes a folder that the tests of all processes read: pytest-xdist spreads them over several. `RestoredFolder` is for tests
+that change what they get.
+"""
 
 from __future__ import annotations
 
@@ -26,3 +30,23 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
             make(folder)
             made.touch()
     return folder
+
+
+class RestoredFolder:
+    """A folder that is made once in this process, and put back as it was made for each test.
+
+    Files of a lake name each other by absolute paths, so the folder has the same path each time. Nothing may have it open
+    while it is put back.
+    """
+
+    def __init__(self, folder: Path, make: Callable[[Path], None]) -> None:
+        make(folder)
+        self.folder = folder
+        self._made = folder.with_name(f"{folder.name}.made")
+        shutil.copytree(folder, self._made)
+
+    def restore(self) -> Path:
+        """The folder as it was made, with the same times of modification."""
+        shutil.rmtree(self.folder)
+        shutil.copytree(self._made, self.folder)
+        return self.folder

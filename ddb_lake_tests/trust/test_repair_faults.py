@@ -53,6 +53,7 @@ from ddb_lake_tests.support.lake_contents import missing_files
 from ddb_lake_tests.support.local_faults import NEW, OLD, answers_lost, catalog_away, full_disk
 from ddb_lake_tests.support.s3_faults import IMPATIENT
 from ddb_lake_tests.support.sandbox_lake import assert_lake_is_source, orders_lake, orders_source
+from ddb_lake_tests.support.shared_folder import RestoredFolder
 from ddb_lake_tests.support.verified_source import Stand
 
 
@@ -97,15 +98,28 @@ class Spoiled(Ground):
         assert missing_files(opened, [self.scenario.table]) == set()
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[RestoredFolder, Spoiled]:
+    """The folder of a ground that is spoiled once, and put back for each test."""
+    ground = Spoiled(tmp_path_factory.mktemp("spoiled"))
+
+    def make(_folder: Path) -> None:
+        with ground.lake() as opened:
+            ground.spoil(opened)
+
+    return RestoredFolder(ground.folder, make), ground
+
+
 @pytest.fixture
-def ground(tmp_path: Path) -> Spoiled:
-    return Spoiled(tmp_path)
+def ground(made: tuple[RestoredFolder, Spoiled]) -> Spoiled:
+    folder, ground = made
+    folder.restore()
+    return ground
 
 
 @pytest.fixture
 def spoiled(ground: Spoiled) -> Iterator[Lake]:
     with ground.lake() as opened:
-        ground.spoil(opened)
         yield opened
 
 
@@ -298,8 +312,6 @@ def test_data_file_of_the_lake_that_is_gone_is_never_taken_for_no_rows(ground: S
 @pytest.mark.more_examples
 @fault("SIGKILL after any step", "repair")
 def test_repair_killed_after_any_step_and_run_again_ends_exact(ground: Spoiled) -> None:
-    with ground.lake() as opened:
-        ground.spoil(opened)
     table = {"name": ground.scenario.table, "key": list(ground.scenario.key_names)}
     step = Step("repair", ground.scenario.table, (ground.export, json.dumps(ground.key)))
     job = Job(ground.folder / "lake", (table,), (step,))

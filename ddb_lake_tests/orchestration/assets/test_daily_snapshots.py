@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ddb_lake.pipeline.capture.gap_log import record_gap
 from ddb_lake.pipeline.maintain.daily_snapshots import end_us, keep_day
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.pipeline.sync import sync
 from ddb_lake_tests.support.dagster_folders import HOUR_US, FolderLake
 from ddb_lake_tests.support.landed_files import EXPORT_US, change, order
 from ddb_lake_tests.support.several_tables import queried
@@ -55,15 +56,16 @@ def at(number: int, hours: float, new: Item | None, old: Item | None = None) -> 
 
 
 @pytest.fixture
-def days(folder_lake: Make) -> Iterator[FolderLake]:
+def days(folder_lake: Make) -> FolderLake:
     """An export of two orders at 11:14 of the first day, and changes on this day and the next."""
     lake = folder_lake(orders=DAYS)
-    lake.export(order("ann", 1, total={"N": "1"}), order("bob", 1, total={"N": "2"}))
+    lake.export(order("ann", 1, total={"N": "0.5"}), order("bob", 1, total={"N": "2"}))
     first, bob = order("ann", 1, total={"N": "1.5"}, note={"S": "x"}), order("bob", 1, total={"N": "2"})
-    lake.land("2024/05/14/13/a", at(1, 2, first, order("ann", 1, total={"N": "1"})))
+    lake.land("2024/05/14/13/a", at(1, 2, first, order("ann", 1, total={"N": "0.5"})))
     lake.land("2024/05/15/13/b", at(2, 26, None, bob), at(3, 27, order("cec", 1, tag={"S": "new"})))
-    lake.settle()
-    yield lake
+    with lake.opened() as opened:
+        sync(opened)
+    return lake
 
 
 def shown(lake: FolderLake) -> list[tuple[Any, ...]]:
