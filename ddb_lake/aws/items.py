@@ -23,6 +23,7 @@ from ddb_lake.core.operations.retry_policy import DYNAMODB
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.core.values.conversions import from_boto, to_boto
 from ddb_lake.core.values.primary_key import key_text
+from ddb_lake.core.values.protection import Protection
 from ddb_lake.errors import ConfigError, TerminalError, TransientError, UsageError
 
 BATCH_GET = 100
@@ -94,6 +95,7 @@ class TableItems:
         consistent: whether `get` and `scan` are strongly consistent. Eventually consistent reads cost half, and may return an
             image that is older by some seconds:
             https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.ReadConsistency.html
+        protection: the rules of protected attributes, which are applied to each item that is read.
         consumed: counts the capacity units of all requests.
         sleep: waits for seconds.
     """
@@ -102,6 +104,7 @@ class TableItems:
     name: str
     pace: RateLimit
     consistent: bool = True
+    protection: Protection = field(default_factory=Protection)
     consumed: Consumed = field(default_factory=Consumed)
     sleep: Callable[[float], None] = time.sleep
     _counting: Lock = field(default_factory=Lock, repr=False)
@@ -139,7 +142,7 @@ class TableItems:
         least = 1 if request.consistent else 0.5
         page = self._call("scan", least, TableName=self.name, ConsistentRead=request.consistent, **options)
         last = page.get("LastEvaluatedKey")
-        items = [_item(entry) for entry in page.get("Items", ())]
+        items = [self.protection.protect(_item(entry)) for entry in page.get("Items", ())]
         return ScanPage(items, _item(last) if last else None, _units(page) or least, _served_us(page))
 
     @property
@@ -172,7 +175,9 @@ class TableItems:
         def read(keys: list[dict[str, Any]]) -> list[dict[str, Any]]:
             request = {self.name: {"Keys": keys, "ConsistentRead": self.consistent}}
             response = self._call("batch_get_item", len(keys) * self._least_units, RequestItems=request)
-            items.extend(_item(entry) for entry in response.get("Responses", {}).get(self.name, ()))
+            items.extend(
+                self.protection.protect(_item(entry)) for entry in response.get("Responses", {}).get(self.name, ())
+            )
             unprocessed: list[dict[str, Any]] = response.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
             return unprocessed
 

@@ -10,7 +10,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from ddb_lake.config.base import Settings
-from ddb_lake.config.columns import ColumnSettings, column_types
+from ddb_lake.config.columns import ColumnSettings, column_types, protecting_rules
 from ddb_lake.core.layout.table_names import DAILY, ICEBERG_SUFFIXES
 from ddb_lake.core.schema.key_patterns import EntityRule, KeyPattern
 from ddb_lake.core.schema.table_schema import RESERVED
@@ -55,6 +55,15 @@ class EntitySettings(Settings):
             except ValueError as error:
                 raise ValueError(f"{attribute}: {error}") from None
         return key
+
+    @field_validator("columns")
+    @classmethod
+    def _protects_nothing(cls, columns: dict[str, ColumnSettings]) -> dict[str, ColumnSettings]:
+        for attribute, rule in protecting_rules(columns).items():
+            raise ValueError(
+                f"{attribute}: {str(rule).split()[0]} is a setting of the table's `columns`: its values are kept out of every table"
+            )
+        return columns
 
     @model_validator(mode="after")
     def _valid_parts(self) -> Self:

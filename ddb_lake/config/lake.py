@@ -21,6 +21,7 @@ from ddb_lake.core.layout.table_names import (
     namespace_fault,
 )
 from ddb_lake.core.operations.system import memory_bytes
+from ddb_lake.core.values.protection import Hash
 from ddb_lake.errors import ConfigError
 
 _AWS_CATALOG = re.compile(r"https://(s3tables|glue)\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?(?:[/:]|$)")
@@ -111,6 +112,31 @@ class SnapshotSettings(Settings):
     def keep_for_s(self) -> int:
         """`keep_for` in seconds."""
         return seconds(self.keep_for)
+
+
+class HashKeySettings(Settings):
+    """Where the key of hashes is: exactly one of the three. The key itself is in no configuration."""
+
+    env: str | None = Field(
+        None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Name of the environment variable that has the key."
+    )
+    secret: str | None = Field(None, min_length=1, description="Name or ARN of a secret in Secrets Manager.")
+    parameter: str | None = Field(
+        None, min_length=1, description="Name or ARN of a parameter (SecureString) of Systems Manager."
+    )
+
+    @model_validator(mode="after")
+    def _is_one_place(self) -> Self:
+        if sum(place is not None for place in (self.env, self.secret, self.parameter)) != 1:
+            raise ValueError("give exactly one of env, secret, parameter")
+        return self
+
+    @property
+    def place(self) -> str:
+        """The place in words."""
+        if self.env is not None:
+            return f"the environment variable {self.env}"
+        return f"the secret {self.secret}" if self.secret is not None else f"the parameter {self.parameter}"
 
 
 class DbtSettings(Settings):
@@ -221,6 +247,10 @@ class LakeSettings(Settings):
         description="Dagster: runs of the code location use one process, and not one more for each step. It sets the `executor` of the"
         " code location, so leave it out if another part of the project sets one.",
     )
+    hash_key: HashKeySettings | None = Field(
+        None,
+        description="Where the key of hashed attributes is (`columns: {a: {hash: true}}`); one key for all tables.",
+    )
     tables: tuple[TableSettings, ...] = ()
 
     @property
@@ -235,6 +265,16 @@ class LakeSettings(Settings):
         if collision:
             raise ValueError(collision)
         return tables
+
+    @model_validator(mode="after")
+    def _hashes_have_a_key(self) -> Self:
+        for table in self.tables:
+            for path, rule in table.protecting_rules.items():
+                if isinstance(rule, Hash) and self.hash_key is None:
+                    raise ValueError(
+                        f"table {table.name!r}: columns.{path}: hash needs a key: add `hash_key: {{env: NAME}}` to the lake"
+                    )
+        return self
 
     @property
     def own_landing(self) -> str:

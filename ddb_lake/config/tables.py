@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from ddb_lake.config.base import Duration, Settings, Texts, seconds
-from ddb_lake.config.columns import ColumnSettings, column_types
+from ddb_lake.config.columns import ColumnSettings, column_types, protecting_rules
 from ddb_lake.config.entities import EntitySettings, check_entities
 from ddb_lake.config.table_sections import (
     AuroraSettings,
@@ -26,6 +26,7 @@ from ddb_lake.core.layout.table_names import ICEBERG_SUFFIXES, LONGEST_NAME, LON
 from ddb_lake.core.schema.key_patterns import part_path
 from ddb_lake.core.schema.table_schema import SchemaOptions
 from ddb_lake.core.values.json_schema import Validator
+from ddb_lake.core.values.protection import Rule, key_fault
 
 _TABLE_NAME = re.compile(rf"[A-Za-z0-9_.\-]{{1,{LONGEST_NAME}}}")
 _SOURCE_HINT = "`source.table` can name a DynamoDB table whose name differs"
@@ -43,7 +44,8 @@ class TableSettings(Settings):
     columns: dict[str, ColumnSettings] = Field(
         default_factory=dict,
         description="Columns by attribute (`a.b` for members of maps): a type, or a mapping such as `{type: string}`. `string` takes"
-        " every scalar as text, `json` every value as plain JSON.",
+        " every scalar as text, `json` every value as plain JSON. `{drop: true}`, `{hash: true}` and `{mask: {keep_last: 4}}` keep values"
+        " out of the lake.",
     )
     entities: tuple[EntitySettings, ...] = Field(
         (),
@@ -146,6 +148,13 @@ class TableSettings(Settings):
         return self
 
     @model_validator(mode="after")
+    def _key_is_not_protected(self) -> Self:
+        for name in self.key:
+            if name in self.protecting_rules:
+                raise ValueError(key_fault(name, self.protecting_rules[name]))
+        return self
+
+    @model_validator(mode="after")
     def _exports_have_a_destination(self) -> Self:
         if self.changes is not None and self.changes.incremental_exports is not None and self.export is None:
             raise ValueError(
@@ -165,6 +174,11 @@ class TableSettings(Settings):
         if full is not None and full.against != "scan" and self.export is None:
             raise ValueError("checks.full needs `export: {bucket: ...}`, or `against: scan`")
         return self
+
+    @property
+    def protecting_rules(self) -> dict[str, Rule]:
+        """The rules of protected attributes, by attribute."""
+        return protecting_rules(self.columns)
 
     @property
     def iceberg_names(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pyiceberg.table import Table
@@ -67,12 +67,15 @@ class CurrentState:
         applied_batch: the greatest batch of the changelog that is applied (inclusive).
         exports: the full exports that are loaded.
         snapshot_cutoff_us: the snapshot cutoff of the base (inclusive), microseconds since the epoch; None without a base.
+        protection: the rules of protected attributes by which the first rows were made (`Protection.stored`). Rows that were made by
+            other rules later do not change it; a rebuild does.
     """
 
     schema: TableSchema
     applied_batch: int = 0
     exports: tuple[LoadedExport, ...] = ()
     snapshot_cutoff_us: int | None = None
+    protection: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def base(self) -> LoadedExport | None:
@@ -94,6 +97,7 @@ class CurrentState:
             PREFIX + "applied-batch": str(self.applied_batch),
             PREFIX + "exports": _dump([_export_json(e) for e in self.exports]),
             PREFIX + "horizon-us": _dump(self.snapshot_cutoff_us),
+            PREFIX + "protection": _dump(self.protection),
             PREFIX + "tombstones": REFUSED_BY_FORMAT_1,
             **format_properties(),
         }
@@ -123,6 +127,7 @@ class CurrentState:
             _load(properties, "applied-batch", 0),
             tuple(exports),
             _load(properties, "horizon-us", None),
+            _load(properties, "protection", {}),
         )
 
     def with_schema(self, schema: TableSchema) -> CurrentState:
@@ -159,6 +164,7 @@ class ChangesState:
         continuity: the records whose continuity was examined without finding a break; None before the first examination.
         balanced: up to when the records that AWS counted were in the lake; None if that was not compared yet.
         exports: the full exports that are loaded. `current` has each of them, unless it lost commits.
+        protection: as in `CurrentState`, of the records.
     """
 
     key: tuple[str, ...] = ()
@@ -173,6 +179,7 @@ class ChangesState:
     continuity: Examined | None = None
     balanced: Anchor | None = None
     exports: tuple[NamedExport, ...] = ()
+    protection: Mapping[str, str] = field(default_factory=dict)
 
     def naming(self, loaded: Sequence[LoadedExport]) -> ChangesState:
         """This state with the names of these exports too."""
@@ -200,6 +207,7 @@ class ChangesState:
             PREFIX + "continuity": _dump(self.continuity.to_json() if self.continuity else None),
             PREFIX + "balanced": _dump(self.balanced.to_json() if self.balanced else None),
             PREFIX + "loaded-exports": _dump([asdict(export) for export in self.exports]),
+            PREFIX + "protection": _dump(self.protection),
         }
 
     @classmethod
@@ -220,6 +228,7 @@ class ChangesState:
             Examined.from_json(continuity) if continuity else None,
             Anchor.from_json(balanced) if balanced else None,
             tuple(NamedExport(**export) for export in _load(properties, "loaded-exports", [])),
+            _load(properties, "protection", {}),
         )
 
 

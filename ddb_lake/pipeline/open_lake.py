@@ -23,6 +23,7 @@ from ddb_lake.lake.catalog import LakeCatalog, location_of
 
 if TYPE_CHECKING:  # for annotations: a query imports only what it uses
     from ddb_lake.core.values.json_schema import Validator
+    from ddb_lake.core.values.protection import Protection
     from ddb_lake.engine.session import Session
     from ddb_lake.lake.commit import Commit
     from ddb_lake.pipeline.executor import Executor, ExecutorFactory
@@ -135,6 +136,27 @@ class Lake:
     def erasures(self, name: str) -> Table | None:
         """The Iceberg table of erased keys; None if no key was erased. `pipeline.apply.erasures` reads it."""
         return self.catalog.table(name + ERASURES)
+
+    def protection(self, name: str) -> Protection:
+        """The rules of a table's protected attributes, with the key of hashes.
+
+        Raises:
+            ConfigError: the table is not configured; or an attribute is hashed, and the key is missing.
+        """
+        from ddb_lake.core.values.protection import Hash, Protection
+
+        rules = self.table(name).protecting_rules
+        if not any(isinstance(rule, Hash) for rule in rules.values()):
+            return Protection(rules)
+        from ddb_lake.aws.hash_key import read_hash_key
+
+        assert self.settings.hash_key is not None, "the settings require a key for hashes"
+        return Protection(rules, read_hash_key(self.settings.hash_key))
+
+    @property
+    def keeps_rejected_bytes(self) -> bool:
+        """Whether the quarantines have the bytes that they reject. Bytes that cannot be read may have a value of any table."""
+        return not any(table.protecting_rules for table in self.settings.tables)
 
     def validator(self, name: str) -> Validator | None:
         """The rules that a table's landed changes must satisfy; None without `validate`."""

@@ -32,8 +32,13 @@ def table_key(lake: Lake, name: str) -> tuple[str, ...]:
 
 
 def table_definition(lake: Lake, name: str) -> TableDefinition:
-    """A table's key and JSON Schemas, for `pipeline.apply.object_reader.GroupReader`. Raises ConfigError as `table_key`."""
-    return TableDefinition(table_key(lake, name), lake.table(name).validator)
+    """What `pipeline.apply.object_reader.GroupReader` needs of a table.
+
+    Raises ConfigError as `table_key` and `Lake.protection`, and if an attribute of the key is protected.
+    """
+    key, protection = table_key(lake, name), lake.protection(name)
+    protection.check_key(key, name)
+    return TableDefinition(key, lake.table(name).validator, protection, lake.keeps_rejected_bytes)
 
 
 def _stored_key(lake: Lake, name: str) -> tuple[str, ...]:

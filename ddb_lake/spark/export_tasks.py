@@ -18,6 +18,7 @@ from ddb_lake.aws.session import expect_bucket_owners, expected_owners
 from ddb_lake.core.decode.export_lines import ITEM_MEMBER
 from ddb_lake.core.schema.inference import Inference, Need
 from ddb_lake.core.schema.table_schema import Path, SchemaOptions, TableSchema
+from ddb_lake.core.values.protection import Protection
 from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.projection import Projection
@@ -62,6 +63,7 @@ class Share:
     access: TableAccess
     export: Export
     options: SchemaOptions
+    protection: Protection = field(default_factory=Protection)
     owners: Mapping[str, str] = field(default_factory=expected_owners)
 
 
@@ -142,7 +144,7 @@ def sample_share(share: Share) -> Inference:
     expect_bucket_owners(share.owners)
     with share.access.session() as session:
         files = download_files(ObjectStore(), share.export, session.folder)
-        lines = ExportLines(files, session.folder, reject=True)
+        lines = ExportLines(files, session.folder, True, share.protection)
         return lines.read(lambda files, _check: infer_from_sample(files, share.options))
 
 
@@ -152,7 +154,7 @@ def write_share(task: WriteShare) -> Written:
     expect_bucket_owners(share.owners)
     with access.session() as session:
         files = download_files(ObjectStore(), share.export, session.folder)
-        lines = ExportLines(files, session.folder, reject=True)
+        lines = ExportLines(files, session.folder, True, share.protection)
         writer = FileWriter(session.con, access.io, access.location, task.iceberg)
 
         def write(files: Sequence[LocalFile], check: LineCheck) -> list[str]:

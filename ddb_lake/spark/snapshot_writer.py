@@ -78,7 +78,9 @@ class SparkSnapshotWriter:
         self._rejected = rejected
         self._scratch = ScratchFolder.below(access.io, access.location)
         self._buckets = max(1, ceil(export.summary.item_count / BUCKET_HASHES))
-        self._shares = [_Share(Share(access, part, target.options)) for part in shares_of(export, carrier.cores)]
+        self._shares = [
+            _Share(Share(access, part, target.options, target.protection)) for part in shares_of(export, carrier.cores)
+        ]
         self._schema = TableSchema(())
         self.scan = TableScan(Schema())
 
@@ -88,7 +90,7 @@ class SparkSnapshotWriter:
         chosen = filled[:: max(1, len(filled) // SAMPLE_FILES)][: SAMPLE_FILES + 1]
         count = min(self._carrier.cores, len(chosen))
         parts = [replace(self._export, files=tuple(chosen[first::count])) for first in range(count)]
-        shares = [Share(self._access, part, self._target.options) for part in parts]
+        shares = [Share(self._access, part, self._target.options, self._target.protection) for part in parts]
         return merged(self._carrier.map(sample_share, shares), self._target.options)
 
     def project_and_write(self, schema: TableSchema, nulls: set[Path]) -> UnfittedValues:

@@ -114,6 +114,15 @@ ELSEWHERE = {
         ),
         "of a single-table design: ddb_lake_tests/docs/test_single_table_guide.py",
     ),
+    **dict.fromkeys(
+        (
+            "ddb-lake load customers --export exports/customers",
+            "ddb-lake apply customers landing/customers",
+            'ddb-lake query "SELECT id, left(email, 12) AS email, card, address__city AS city FROM customers ORDER BY id"',
+            "ddb-lake compact customers",
+        ),
+        "of a lake with protected attributes: ddb_lake_tests/docs/test_governance_guide.py",
+    ),
     "ddb-lake status --watch 5": "runs until it is interrupted: ddb_lake_tests/cli/commands/test_watch_and_open.py does",
 }
 """Commands of `LOCAL` that are not run here, and why."""
@@ -194,6 +203,7 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = folder_with_landed_files(tmp_path)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("LAKE_HASH_KEY", "an example of a key, not for use")
     return folder
 
 

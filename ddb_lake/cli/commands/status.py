@@ -112,7 +112,12 @@ def _print_status(lake: Lake, names: list[str], table: str | None, as_json: bool
         print_facts([*_facts(statuses[0]), *_follower(lake, table), ("checks", summary_text(checks[table]))])
     else:
         _print_all(statuses, checks)
+    from ddb_lake.pipeline.protection import former_values_text
+
     print_problems(checks)
+    for status in statuses:
+        if status.changed_rules and not table:
+            note(former_values_text(status.table, status.changed_rules))
     if not all(checks.values()):
         note("`ddb-lake check` evaluates the checks of tables without a daemon of Dagster")
 
@@ -192,6 +197,11 @@ def _facts(status: TableStatus) -> list[tuple[str, Any]]:
         *(
             (f"entity {one.entity}", f"{count_text(one.rows, 'row')} in {one.table}{_behind_text(one, status.table)}")
             for one in status.entities
+        ),
+        *(
+            [("former values", f"possible of {', '.join(changed)}: `ddb-lake rebuild {status.table}`")]
+            if (changed := status.changed_rules)
+            else []
         ),
         ("snapshots", status.snapshots),
         ("snapshot", status.snapshot_id),

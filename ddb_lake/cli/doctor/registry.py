@@ -109,6 +109,12 @@ ACCOUNT: tuple[Examination[LakeSubject], ...] = (
 
 TABLE: tuple[Examination[TableSubject], ...] = (
     Examination("values", table_values.examine_values, "run `ddb-lake status`", subject.has_rows_here),
+    Examination(
+        "protected attributes",
+        table_values.examine_protection,
+        "correct `hash_key`, or allow this identity to read the key",
+        subject.has_catalog_here,
+    ),
     Examination("key", source_table.examine_key, "add `key: [...]` to the table", subject.omits_key),
     Examination("changes", landing.examine_folder, "correct `changes.uri`", subject.lands_locally),
     Examination(

@@ -148,10 +148,15 @@ def omits_key(subject: TableSubject) -> bool:
     return not subject.settings.key
 
 
+def has_catalog_here(subject: TableSubject) -> bool:
+    """The catalog and the metadata of the tables can be read."""
+    local = has_local_warehouse(subject.lake) and subject.lake.settings.catalog_type != "glue"
+    return local or subject.lake.aws_answers
+
+
 def has_rows_here(subject: TableSubject) -> bool:
     """The rows of the table are read on this machine, and not by Spark."""
-    local = has_local_warehouse(subject.lake) and subject.lake.settings.catalog_type != "glue"
-    return subject.settings.engine == "duckdb" and (local or subject.lake.aws_answers)
+    return subject.settings.engine == "duckdb" and has_catalog_here(subject)
 
 
 def lands_locally(subject: TableSubject) -> bool:

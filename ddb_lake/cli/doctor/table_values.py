@@ -8,6 +8,21 @@ from ddb_lake.cli.doctor.finding import Finding, ok, warn
 from ddb_lake.cli.doctor.subject import TableSubject
 
 
+def examine_protection(subject: TableSubject) -> Iterator[Finding]:
+    """The key of hashes is there, and the files of the table were written by the rules of the configuration."""
+    from ddb_lake.executors import open_lake
+    from ddb_lake.pipeline.protection import changed_rules, former_values_text
+
+    name = subject.settings.name
+    with open_lake(subject.lake.settings) as lake:
+        changed = changed_rules(lake, name, lake.protection(name).stored)
+    if changed:
+        yield warn(former_values_text(name, changed), f"run `ddb-lake rebuild {name}`")
+    elif subject.settings.protecting_rules:
+        rules = ", ".join(f"{path} ({rule})" for path, rule in subject.settings.protecting_rules.items())
+        yield ok(f"the lake has no value of: {rules}")
+
+
 def examine_values(subject: TableSubject) -> Iterator[Finding]:
     """Every value is in a column, also of its entity; each attribute with values that no column holds is a finding."""
     from ddb_lake.executors import open_lake

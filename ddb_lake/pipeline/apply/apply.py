@@ -17,6 +17,7 @@ from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.apply.changelog import IngestResult, TableShare, ingest, not_ingested
 from ddb_lake.pipeline.merge.current import CurrentResult, update_current
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.protection import warn_of_former_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,8 @@ def apply_refs(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> ApplyResult
         with lake.session() as session:
             fresh = not_ingested(lake, session, table, group)
             if fresh:
+                if not done:
+                    warn_of_former_values(lake, table)
                 read = executor.read(session, fresh)
                 # `table` is last, so if its ledger names an object, all other tables have merged their records of it
                 for name, rows in sorted(read.tables.items(), key=lambda entry: entry[0] == table):

@@ -189,6 +189,7 @@ def _commit_changes(lake: Lake, session: Session, share: TableShare) -> _Ingeste
         last_change_us=extreme(max, state.last_change_us, figures.last_us),
         sources=tuple(sorted({*state.sources, *figures.sources})),
         windows=windows,
+        protection=state.protection if state.records else lake.protection(share.table).stored,
     )
     if files or new_state != state:
         _commit(lake, table, files, new_state.properties())
@@ -225,7 +226,8 @@ def ensure_changelog(lake: Lake, table: str, key: tuple[str, ...]) -> Table:
     if changes is not None:
         return changes
     schema = fixed_schema(CHANGES_COLUMNS)
-    properties = {"comment": f"Every distinct change record of {table}, once", **ChangesState(key=key).properties()}
+    state = ChangesState(key=key, protection=lake.protection(table).stored)
+    properties = {"comment": f"Every distinct change record of {table}, once", **state.properties()}
     properties["ddb_lake.ledger"] = REFUSED_BY_FORMAT_1
     return lake.catalog.create(table + CHANGES, schema, changes_partitioning(schema), properties)
 

@@ -30,6 +30,7 @@ from ddb_lake.core.operations.system import without_cycle_detection
 from ddb_lake.core.values.change_record import ChangeRecord, Rejected
 from ddb_lake.core.values.json_schema import Validator
 from ddb_lake.core.values.json_text import loads
+from ddb_lake.core.values.protection import Protection
 from ddb_lake.core.values.times import LATEST_AFTER_ARRIVAL_US, check_not_after
 from ddb_lake.engine.native.library import load
 from ddb_lake.engine.native.reader import NativeReader
@@ -56,6 +57,9 @@ READ_AHEAD = 16
 MAX_UNREADABLE = 5
 """The most unreadable parts whose places are kept."""
 
+NOT_KEPT = " (the bytes are not kept, because the lake has protected attributes; a replay reads the landed object)"
+"""The end of a reason in the quarantine of a lake with protected attributes."""
+
 _CHANGES = ".changes.parquet"
 _QUARANTINE = ".quarantine.parquet"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -70,11 +74,24 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TableDefinition:
-    """What a reader needs of a lake table: the names of its key attributes, empty if they are not known yet, and the JSON Schemas
-    that its records must satisfy."""
+    """What a reader needs of a lake table.
+
+    Attributes:
+        key: the names of its key attributes; empty if they are not known yet.
+        validator: the JSON Schemas that its records must satisfy.
+        protection: the rules of its protected attributes.
+        keeps_rejected_bytes: whether rejected bytes go to the quarantine. If not, it has only their place.
+    """
 
     key: tuple[str, ...] = ()
     validator: Validator | None = None
+    protection: Protection = field(default_factory=Protection)
+    keeps_rejected_bytes: bool = True
+
+    @property
+    def requires_strict_reading(self) -> bool:
+        """Whether each record is parsed, because its values are examined or replaced."""
+        return self.validator is not None or bool(self.protection)
 
 
 DefinitionOf: TypeAlias = Callable[[str], TableDefinition]
@@ -360,7 +377,7 @@ class GroupReader:
         self._folder = folder
         self._options = options
         self._definition_of = definition_of
-        self._validators: dict[str, Validator | None] = {}
+        self._definitions: dict[str, TableDefinition] = {}
         self._fast_tables: set[str] = set()
         self._tallies: dict[int, _ObjectTally] = {}
         self._writers: dict[str, _TableWriters] = {}
@@ -472,13 +489,16 @@ class GroupReader:
             self._tallies[origin.number].note_time(origin.ordinal, outcome)
             self._other_tables[outcome.table or ""] += 1
             return
-        key_names, validator = (
+        key_names, definition = (
             self._key(table),
-            self._validator(table),
+            self._definition(table),
         )  # an error of the lake is no fault of the record
+        validator, protection = definition.validator, definition.protection
+        if not key_names:
+            protection.check_key(sorted(outcome.keys), table)
         self._tallies[origin.number].note_time(origin.ordinal, outcome)
         try:
-            row = self._validated_row(table, outcome, key_names, origin)
+            row = self._validated_row(table, protection.protect_record(outcome), key_names, origin)
             fault = None if validator is None else validator.fault(outcome)
         except MemoryError:
             raise
@@ -506,10 +526,10 @@ class GroupReader:
     # fast path
 
     def _is_fast(self, table: str) -> bool:
-        """Whether the fast path is possible for a table: its key is known, and it has no JSON Schema."""
+        """Whether the fast path is possible for a table: its key is known, and its records need not be parsed."""
         if table in self._fast_tables:
             return True
-        if not self._key(table) or self._validator(table) is not None:
+        if not self._key(table) or self._definition(table).requires_strict_reading:
             return False
         self._fast_tables.add(table)
         return True
@@ -585,18 +605,21 @@ class GroupReader:
             self._unreadable.add(origin, rejected.reason)
         if rejected.error is not None:
             log_unexpected(rejected.error, f"{table}: {origin.uri}, byte {origin.offset} went to quarantine")
-        row = quarantine_row(rejected.reason, rejected.raw, origin, rejected.record_id, self._options.asserted_us)
+        reason, raw = rejected.reason, rejected.raw
+        if not self._definition(table).keeps_rejected_bytes:
+            reason, raw = f"{reason}{NOT_KEPT}", b""
+        row = quarantine_row(reason, raw, origin, rejected.record_id, self._options.asserted_us)
         writers = self._writers_of(table)
-        writers.quarantine.add(row, len(rejected.raw))
+        writers.quarantine.add(row, len(raw))
         writers.records[origin.number] += 1
         writers.rejected[origin.number] += 1
 
     # tables
 
-    def _validator(self, table: str) -> Validator | None:
-        if table not in self._validators:
+    def _definition(self, table: str) -> TableDefinition:
+        if table not in self._definitions:
             self._define(table)
-        return self._validators[table]
+        return self._definitions[table]
 
     def _key(self, table: str) -> tuple[str, ...]:
         if not self.keys.get(table):
@@ -606,7 +629,7 @@ class GroupReader:
     def _define(self, table: str) -> None:
         definition = self._definition_of(table)
         self.keys[table] = self.keys.get(table) or definition.key
-        self._validators[table] = definition.validator
+        self._definitions[table] = definition
 
     def _writers_of(self, table: str) -> _TableWriters:
         writers = self._writers.get(table)

@@ -144,7 +144,11 @@ def read_parallel(plan: ReadPlan, refs: Sequence[ObjectRef]) -> StagedGroup | No
 
 def _is_for_kernel(plan: ReadPlan) -> bool:
     """Whether the record kernel may read the records, as far as is known before reading."""
-    return load().library is not None and plan.definition.validator is None and plan.options.kernel_source() is not None
+    return (
+        load().library is not None
+        and not plan.definition.requires_strict_reading
+        and plan.options.kernel_source() is not None
+    )
 
 
 def _read_by_processes(plan: ReadPlan, shares: Sequence[list[Numbered]]) -> list[ReadShare]:

@@ -23,8 +23,10 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TypeVar
 
+import orjson
+
 from ddb_lake.aws.objects import ObjectRef, ObjectStore, local_path
-from ddb_lake.core.decode.export_lines import read_full_line
+from ddb_lake.core.decode.export_lines import ITEM_MEMBER, read_full_line
 from ddb_lake.core.decode.splitter import ION_MARKER, ION_PROBLEM
 from ddb_lake.core.layout.export_manifest import (
     ION,
@@ -37,6 +39,7 @@ from ddb_lake.core.layout.export_manifest import (
 )
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.change_record import Item
+from ddb_lake.core.values.protection import Protection
 from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.sql import literals
 from ddb_lake.engine.staging import STAGED_QUARANTINE, RowOrigin, StagedRows, StagingWriter, quarantine_row
@@ -270,15 +273,18 @@ class ExportLines:
         files: the data files.
         folder: a folder for the rejected lines, and for copies of the files that had some.
         reject: leave out invalid lines. By default, they are an error.
+        protection: the rules of protected attributes.
 
     Attributes:
-        files: the data files; of a file with rejected lines, a copy without them.
+        files: the data files; of a file with rejected lines or protected attributes, a copy without them.
         invalid: the rejected lines.
         rejected: the rejected lines as rows of the quarantine; None if there are none.
     """
 
-    def __init__(self, files: Sequence[LocalFile], folder: Path, reject: bool) -> None:
-        self.files = files
+    def __init__(self, files: Sequence[LocalFile], folder: Path, reject: bool, protection: Protection) -> None:
+        self.files = protected_files(files, protection, folder)
+        self._originals = list(files)
+        self._protection = protection
         self.invalid = InvalidLines()
         self.rejected: StagedRows | None = None
         self._folder, self._reject = folder, reject
@@ -320,13 +326,14 @@ class ExportLines:
     def _reject_lines(self) -> bool:
         """Leave out the invalid lines, and return whether there were any. Without `reject`, raise ExportError for them."""
         if not self._reject:
-            invalid = find_invalid_lines(self.files)
+            invalid = find_invalid_lines(self._originals)
             if invalid.count:
                 raise invalid.error()
             return False
         before = self.invalid.count
         writer = StagingWriter(self._folder / f"rejected-{before}.parquet", STAGED_QUARANTINE)
-        self.files = [self._valid_copy(number, file, writer) for number, file in enumerate(self.files)]
+        self._originals = [self._valid_copy(number, file, writer) for number, file in enumerate(self._originals)]
+        self.files = protected_files(self._originals, self._protection, self._folder)
         path = writer.close()
         if writer.rows:
             self.rejected = StagedRows(path, writer.rows)
@@ -337,15 +344,38 @@ class ExportLines:
         rejected = set()
         for line, raw in _invalid_lines(file):
             self.invalid.add(line)
-            row = quarantine_row(line.reason, raw, RowOrigin(line.uri, line.offset, line.line, number))
-            writer.add(row, len(raw))
+            kept = b"" if self._protection else raw
+            row = quarantine_row(line.reason, kept, RowOrigin(line.uri, line.offset, line.line, number))
+            writer.add(row, len(kept))
             rejected.add(line.line)
         if not rejected:
             return file
-        valid = file.path.with_suffix(".valid")
+        valid = self._folder / f"{number:06d}.valid"
         with valid.open("wb") as target:
             target.writelines(text + b"\n" for line, _, text in numbered_lines(file) if line not in rejected)
         return replace(file, path=valid, items=file.items - len(rejected), gzipped=False)
+
+
+def protected_files(files: Sequence[LocalFile], protection: Protection, folder: Path) -> list[LocalFile]:
+    """Copies in a folder of data files of a full export, with protected items; the files themselves if there is no rule.
+
+    A copy has the lines without a valid item as they are, which are found when it is read.
+    """
+    if not protection:
+        return list(files)
+    return [_protected_copy(file, protection, folder / f"{number:06d}.protected") for number, file in enumerate(files)]
+
+
+def _protected_copy(file: LocalFile, protection: Protection, copy: Path) -> LocalFile:
+    with copy.open("wb") as target:
+        for _, _, text in numbered_lines(file):
+            try:
+                item = read_full_line(text)
+            except UndecodableError:
+                target.write(text + b"\n")
+            else:
+                target.write(orjson.dumps({ITEM_MEMBER: protection.protect(item)}) + b"\n")
+    return replace(file, path=copy, gzipped=False)
 
 
 def find_invalid_lines(files: Iterable[LocalFile]) -> InvalidLines:

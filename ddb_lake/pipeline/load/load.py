@@ -90,6 +90,7 @@ from ddb_lake.pipeline.merge.sources import (
     naming_records,
 )
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.protection import warn_of_former_values
 from ddb_lake.pipeline.table_identity import check_origin
 from ddb_lake.pipeline.table_key import table_definition, table_key
 
@@ -169,6 +170,7 @@ def load_export(lake: Lake, table: str, uri: str, recreated: bool = False, rejec
     export = open_export(lake.objects, uri)
     notes = _notes(lake, settings, export)
     check_origin(lake, table, export.summary, recreated)
+    warn_of_former_values(lake, table)
     load = _load_full if export.summary.export_type == "FULL" else _load_increment
     result = retry_commit(lambda: load(lake, settings, export, reject))
     repair_by_export(lake, settings, export.summary)
@@ -285,8 +287,9 @@ def _load_full(lake: Lake, settings: TableSettings, export: Export, reject: bool
         raise ConfigError(
             "a full export does not say the key", table=name, hint="add `key: [...]` to its configuration"
         )
+    lake.protection(name).check_key(key, name)
     target = table or ensure_current(lake, settings)
-    plan = LoadPlan(settings, export, target, state or first_state(target, key))
+    plan = LoadPlan(settings, export, target, state or first_state(target, key, lake.protection(name)))
     with lake.session() as session:
         lake.progress(f"{name}: verifying {count_text(len(export.files), 'data file')}", 0)
         writer = lake.executor(name).snapshot_writer(session, _target(lake, plan), export, reject)
@@ -317,6 +320,7 @@ def _target(lake: Lake, plan: LoadPlan) -> SnapshotTarget:
         options=plan.settings.schema_options,
         memory_bytes=lake.settings.memory_bytes,
         progress=lake.progress,
+        protection=lake.protection(plan.settings.name),
     )
 
 

@@ -155,7 +155,9 @@ def scan_table(lake: Lake, name: str, options: ScanOptions = ScanOptions()) -> S
     if not place.startswith("s3://"):
         place = str(local_path(place))
     source = require_source(table)
-    items = TableItems(source_client(table), table.source_name, RateLimit(options.read_rate))
+    items = TableItems(
+        source_client(table), table.source_name, RateLimit(options.read_rate), protection=lake.protection(name)
+    )
     start = None if options.restart else unfinished_scan(lake.objects, place, source)
     if start is None:
         start = begin_scan(lake.objects, place, source, items, options)

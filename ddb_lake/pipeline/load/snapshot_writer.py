@@ -8,7 +8,7 @@ use the functions below. Readers see no file before `pipeline.load.load` commits
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from pyiceberg.io import FileIO
@@ -18,6 +18,7 @@ from ddb_lake.core.decode.export_lines import ITEM_MEMBER
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.schema.inference import Inference
 from ddb_lake.core.schema.table_schema import Path, SchemaOptions, TableSchema
+from ddb_lake.core.values.protection import Protection
 from ddb_lake.engine.key_text import key_hash_sql, key_text_sql
 from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.projection import Projection
@@ -47,6 +48,7 @@ class SnapshotTarget:
         options: how attributes become columns.
         memory_bytes: the memory that sorting may use.
         progress: called after each part that is written.
+        protection: the rules of protected attributes.
     """
 
     name: str
@@ -56,6 +58,7 @@ class SnapshotTarget:
     options: SchemaOptions
     memory_bytes: int
     progress: Progress
+    protection: Protection = field(default_factory=Protection)
 
 
 class SnapshotWriter(Protocol):
@@ -112,7 +115,7 @@ class LocalSnapshotWriter:
         reject: bool = False,
     ) -> None:
         self._session, self._target, self._export = session, target, export
-        self._lines = ExportLines(files, session.folder, reject)
+        self._lines = ExportLines(files, session.folder, reject, target.protection)
         self._schema = TableSchema(())
         self.scan = TableScan(Schema())
 

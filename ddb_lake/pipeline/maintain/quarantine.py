@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ddb_lake.aws.objects import ObjectRef
+from ddb_lake.core.decode.objects import read_object
 from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import literal, literals
@@ -151,6 +152,8 @@ def replay_quarantine(
             entries = [
                 replace(e, raw=replacements[e.quarantine_id]) for e in entries if e.quarantine_id in replacements
             ]
+        else:
+            entries = _with_landed_bytes(lake, session, name, entries)
         readable, new, duplicates = _ingest_readable(lake, session, name, entries, time_unit)
         others = [entry for entry in entries if entry not in readable]
         rewritten = _ingest_rewritten(lake, session, name, others) if replacements is None else []
@@ -158,6 +161,40 @@ def replay_quarantine(
             retry_commit(lambda: _remove_entries(lake, session, name, leaving))
     still = len(others) - len(rewritten)
     return ReplayResult(name, len(readable), still, new, duplicates, len(rewritten), absent)
+
+
+# --- entries whose bytes are not kept
+
+
+def _with_landed_bytes(
+    lake: Lake, session: Session, name: str, entries: Sequence[QuarantineEntry]
+) -> list[QuarantineEntry]:
+    """The entries; those without bytes (`keeps_rejected_bytes`) with the bytes that the landed object has at their place.
+
+    An entry stays without bytes if the object is not there any more, or is another version than was ingested.
+    """
+    found: list[QuarantineEntry] = []
+    for uri, group in groupby(entries, key=lambda entry: entry.object):  # `open_entries` orders them
+        of_object = list(group)
+        if all(entry.raw for entry in of_object):
+            found += of_object
+            continue
+        ref = _listed(lake, uri)
+        raws: dict[int, bytes] = {}
+        if ref is not None and ref.version in _ledger_counts(lake, session, name, uri):
+            key, asserted_us = table_definition(lake, name).key or None, of_object[0].asserted_us
+            for located in read_object(lake.objects.fetch(ref), key_names=key, asserted_us=asserted_us):
+                raws.setdefault(located.offset, located.raw)
+        found += [entry if entry.raw else replace(entry, raw=raws.get(entry.offset, b"")) for entry in of_object]
+    return found
+
+
+def _listed(lake: Lake, uri: str) -> ObjectRef | None:
+    """The object as it is now; None if it is not there."""
+    try:
+        return next((ref for ref in lake.objects.list(uri) if ref.uri == uri), None)
+    except UsageError:  # the folder no longer exists
+        return None
 
 
 # --- entries that can be read now
@@ -251,10 +288,7 @@ def _ingest_rewritten(
 
 def _rewritten(lake: Lake, session: Session, name: str, uri: str) -> ObjectRef | None:
     """The object as it is now, if the ledger names another version of it."""
-    try:
-        listed = next((ref for ref in lake.objects.list(uri) if ref.uri == uri), None)
-    except UsageError:  # the folder no longer exists
-        return None
+    listed = _listed(lake, uri)
     versions = _ledger_counts(lake, session, name, uri)
     return listed if listed is not None and set(versions) - {listed.version} else None
 

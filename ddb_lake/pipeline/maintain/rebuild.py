@@ -63,7 +63,7 @@ from ddb_lake.lake.schemas import current_schema
 from ddb_lake.lake.state import ChangesState, CurrentState, changes_state
 from ddb_lake.lake.working_catalog import WorkingCatalog
 from ddb_lake.pipeline.apply.apply import apply_refs
-from ddb_lake.pipeline.apply.changelog import ensure_changelog
+from ddb_lake.pipeline.apply.changelog import ensure_changelog, ensure_quarantine
 from ddb_lake.pipeline.apply.ledger import derive_ledger, read_ledger
 from ddb_lake.pipeline.load.export_files import open_export
 from ddb_lake.pipeline.load.load import load_export
@@ -79,6 +79,7 @@ BATCH_GAP = 1_000_000
 """A number greater than the number of batches that other writers commit during a rebuild."""
 
 _OBSOLETE = "obsolete.json"
+_PARTS_OF_ID = ("event_id", "event_name", "changed_at", "sequence_number", "asserted_at", "kinesis_sequence")
 _EXPORTS = "AWSDynamoDB/"
 _FIGURES = 5
 """The number of objects that a message names."""
@@ -408,7 +409,10 @@ def _begin(rebuild: Rebuild, former: Former) -> None:
     working, name, settings = rebuild.working, rebuild.name, rebuild.lake.table(rebuild.name)
     schema = former.state.schema if former.state is not None else None
     if schema is not None and schema.columns and working.current(name) is None:  # columns keep their names
-        properties = CurrentState(schema).properties()
+        protection = rebuild.lake.protection(name)
+        # values of another rule may need another column, or none; its name is known if it does
+        schema = schema.with_columns(column for column in schema.columns if not protection.covers(column.path))
+        properties = CurrentState(schema, protection=protection.stored).properties()
         working.catalog.create(name, current_schema(schema, settings.ttl_deletes == "keep"), properties=properties)
     key = former.log.key if former.log is not None and former.log.key else table_key(rebuild.lake, name)
     changes = ensure_changelog(working, name, key or ())
@@ -583,8 +587,17 @@ def _build_changelog(rebuild: Rebuild, drop_unlanded: bool) -> int:
 
 def _unlanded(rebuild: Rebuild, former: Table) -> tuple[int, list[str]]:
     """The number of records of the former changelog that the working changelog lacks, and the names of some of their objects."""
-    built = scan_table(_required(rebuild.working.changes(rebuild.name))).sql()
+    changes = _required(rebuild.working.changes(rebuild.name))
+    built = scan_table(changes).sql()
     same = "n._key_hash = o._key_hash AND n.record_id = o.record_id"
+    if (
+        ChangesState.from_properties(changes.properties).protection
+        != ChangesState.from_properties(former.properties).protection
+    ):
+        # the ids of records with protected images are others: all parts of an id but the images are compared
+        same = "n._key_hash = o._key_hash AND " + " AND ".join(
+            f"n.{part} IS NOT DISTINCT FROM o.{part}" for part in _PARTS_OF_ID
+        )
 
     def query(read: str) -> str:
         return f"SELECT count(*), list(DISTINCT o.object) FROM {read} o ANTI JOIN {built} n ON {same}"
@@ -650,6 +663,14 @@ def _shown_properties(working: Table) -> dict[str, str]:
 def _merge_quarantine(rebuild: Rebuild) -> int:
     """Add the entries that the quarantine lacks. If it cannot be read, replace it. Returns the number of added entries."""
     built = rebuild.working.quarantine(rebuild.name)
+    if not rebuild.lake.keeps_rejected_bytes and _readable(rebuild.lake, rebuild.name + QUARANTINE) is not None:
+        # its former entries may have bytes with values that are protected now
+        built = ensure_quarantine(rebuild.working, rebuild.name)
+        _replace(rebuild, QUARANTINE)
+        rebuild.notes.append(
+            "the quarantine was rebuilt without bytes, because attributes are protected: entries that were discarded are open again"
+        )
+        return scan_table(built).live.rows
     if built is None:
         return 0
     if not _is_readable(rebuild, QUARANTINE):

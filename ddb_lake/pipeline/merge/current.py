@@ -20,6 +20,7 @@ from pyiceberg.table import Table
 from ddb_lake.config import TableSettings
 from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, new_collisions
+from ddb_lake.core.values.protection import Protection
 from ddb_lake.engine.merge_plan import MergeRules, version_us
 from ddb_lake.engine.misfits import Misfit, sum_misfits
 from ddb_lake.engine.session import Session
@@ -187,7 +188,7 @@ def _update(lake: Lake, name: str, redecide_keys: Sequence[tuple[str, int]] = ()
     if not tables.has_work and not (redecide_keys and state is not None):
         return _unchanged(name, table, state)
     target = table or ensure_current(lake, settings)
-    tables = replace(tables, state=state or first_state(target, log.key))
+    tables = replace(tables, state=state or first_state(target, log.key, lake.protection(name)))
     with lake.session() as session:
         sources = _sources(session, tables, redecide_keys)
         if redecide_keys:  # the keys are few, and in a relation that only this session can read
@@ -342,10 +343,11 @@ def ensure_current(lake: Lake, settings: TableSettings) -> Table:
     return table
 
 
-def first_state(table: Table, key: tuple[str, ...]) -> CurrentState:
+def first_state(table: Table, key: tuple[str, ...], protection: Protection) -> CurrentState:
     """The state of `current` before its first commit. If a rebuild has created it with columns, they keep their names."""
     state = CurrentState.of(table)
-    return state if state.schema.columns else CurrentState(TableSchema(key))
+    schema = state.schema if state.schema.columns else TableSchema(key)
+    return replace(state, schema=schema, protection=protection.stored)
 
 
 def open_commit(lake: Lake, table: Table, schema: TableSchema, keep_expired: bool) -> Commit:

@@ -14,6 +14,7 @@ from ddb_lake.lake.state import CurrentState, changes_state
 from ddb_lake.pipeline.apply.ledger import read_ledger
 from ddb_lake.pipeline.merge.entity_source import entities_behind
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.protection import changed_rules
 from ddb_lake.pipeline.read.quarantine import count_open
 
 
@@ -49,6 +50,7 @@ class TableStatus:
         gaps: intervals whose change records may be missing and that are not repaired.
         name_collisions: columns whose names have a suffix, because another attribute has the name.
         entities: the tables of entities.
+        changed_rules: attributes whose rule (`drop`, `hash`, `mask`) is another one than that by which the files were begun.
     """
 
     table: str
@@ -77,6 +79,7 @@ class TableStatus:
     gaps: tuple[Gap, ...] = ()
     name_collisions: tuple[NameCollision, ...] = ()
     entities: tuple[EntityStatus, ...] = ()
+    changed_rules: tuple[str, ...] = ()
 
 
 def table_status(lake: Lake, name: str) -> TableStatus:
@@ -105,6 +108,7 @@ def table_status(lake: Lake, name: str) -> TableStatus:
             pending_batches=log.batch if log.records else 0,
             objects=read_ledger(lake, name).rows,
             gaps=gaps,
+            changed_rules=changed_rules(lake, name),
         )
     state = CurrentState.of(table)
     live = live_files(table)
@@ -142,6 +146,7 @@ def table_status(lake: Lake, name: str) -> TableStatus:
         gaps=gaps,
         name_collisions=name_collisions(state.schema),
         entities=tuple(_entities(lake, name)),
+        changed_rules=changed_rules(lake, name),
     )
 
 

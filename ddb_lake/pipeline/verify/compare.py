@@ -158,9 +158,9 @@ def require_same_source(lake: Lake, name: str) -> SourceTable:
 
 
 def open_items(lake: Lake, name: str, read_rate: float | None) -> TableItems:
-    """The items of the source. `read_rate`: read units a second; None for no limit."""
+    """The items of the source as the lake is to have them. `read_rate`: read units a second; None for no limit."""
     table = lake.table(name)
-    return TableItems(source_client(table), table.source_name, RateLimit(read_rate))
+    return TableItems(source_client(table), table.source_name, RateLimit(read_rate), protection=lake.protection(name))
 
 
 def stage_source_items(session: Session, items: Mapping[str, Item | None]) -> None:

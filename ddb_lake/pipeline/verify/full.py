@@ -36,7 +36,14 @@ from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import literal
 from ddb_lake.errors import ExportError, UsageError
 from ddb_lake.pipeline.apply.erasures import count_erased
-from ddb_lake.pipeline.load.export_files import Export, LocalFile, download_files, lines_sql, open_export
+from ddb_lake.pipeline.load.export_files import (
+    Export,
+    LocalFile,
+    download_files,
+    lines_sql,
+    open_export,
+    protected_files,
+)
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.replay import View
 from ddb_lake.pipeline.read.verification_report import Cost, Outcome, Report, Strength
@@ -154,6 +161,7 @@ def verify_export(lake: Lake, name: str, uri: str, settle_s: float = 0.0) -> Rep
     reading = Reading(export.summary.as_of_us - margin, read_until_us + margin)
     with lake.session() as session:
         files = download_files(lake.objects, export, session.folder)
+        files = protected_files(files, lake.protection(name), session.folder)
         findings, compared = _compare(lake, session, name, files, reading, settle_s)
     if compared != export.summary.item_count:
         raise ExportError(

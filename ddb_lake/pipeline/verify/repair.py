@@ -30,7 +30,7 @@ from ddb_lake.engine.row_diff import document_key_sql, register_functions
 from ddb_lake.errors import UndecodableError, UsageError
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.apply.erasures import read_erased_keys
-from ddb_lake.pipeline.load.export_files import download_files, lines_sql, open_export
+from ddb_lake.pipeline.load.export_files import download_files, lines_sql, open_export, protected_files
 from ddb_lake.pipeline.merge.current import update_current
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.verify.compare import (
@@ -190,6 +190,7 @@ def repair_from_export(lake: Lake, name: str, keys: Sequence[Item], uri: str) ->
     items: dict[str, Item | None] = dict.fromkeys(wanted)
     with lake.session() as session:
         files = download_files(lake.objects, export, session.folder)
+        files = protected_files(files, lake.protection(name), session.folder)
         stage_source_items(session, items)
         register_functions(session.con)
         session.con.execute(

@@ -1,0 +1,46 @@
+"""Whether the files of a table were written by the rules of protected attributes that the configuration has now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ddb_lake.core.values.protection import KEY_ID, stored_rules
+from ddb_lake.lake.state import changes_state, current_state
+from ddb_lake.pipeline.open_lake import Lake
+
+
+def changed_rules(lake: Lake, name: str, now: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """The attributes whose rule is another one than that by which `current` or the changelog was begun.
+
+    Args:
+        lake: the open lake.
+        name: the table.
+        now: `Protection.stored`. By default, the rules of the configuration are compared without the key of hashes.
+
+    Returns:
+        The attributes, sorted; `hash_key` for all hashed ones if the key is another one. Empty if the rules are the same, or the
+        table has no rows and no records.
+    """
+    wanted = stored_rules(lake.table(name).protecting_rules) if now is None else dict(now)
+    changed: set[str] = set()
+    current, changes = current_state(lake.current(name)), changes_state(lake.changes(name))
+    for stored in ([current.protection] if current else []) + ([changes.protection] if changes.records else []):
+        changed |= {path for path in {*stored, *wanted} - {KEY_ID} if stored.get(path) != wanted.get(path)}
+        if KEY_ID in stored and KEY_ID in wanted and stored[KEY_ID] != wanted[KEY_ID]:
+            changed.add("hash_key")
+    return tuple(sorted(changed))
+
+
+def former_values_text(name: str, changed: tuple[str, ...]) -> str:
+    """What changed rules mean for a table's files, in words."""
+    return (
+        f"{name}: the rule of {', '.join(changed)} is not the one by which the lake's files were begun, so they may have former values."
+        f" `ddb-lake rebuild {name}` writes all of them again"
+    )
+
+
+def warn_of_former_values(lake: Lake, name: str) -> None:
+    """Warn if the rules of a table's protected attributes changed since its files were begun."""
+    changed = changed_rules(lake, name, lake.protection(name).stored)
+    if changed:
+        lake.warn(former_values_text(name, changed))
