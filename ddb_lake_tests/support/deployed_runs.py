@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
@@ -98,7 +99,8 @@ def stand() -> Iterator[Stand]:
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         sandbox = stack.enter_context(Sandbox(start=START, region=REGION, exports=ExportOptions(seconds=0)))
-        for name, value in sandbox.environment().items():
+        folder = stack.enter_context(TemporaryDirectory())
+        for name, value in {**sandbox.environment(), "XDG_STATE_HOME": folder}.items():  # the folder of rebuilds
             patch.setenv(name, value)
         session.cache_clear()
         stack.callback(session.cache_clear)
@@ -184,6 +186,7 @@ def run_everything(on: Stand) -> None:
     _watch(on)
     _trust(on)
     _read(on)
+    _rebuild(on)
 
 
 def _load(on: Stand) -> None:
@@ -320,3 +323,14 @@ def _read(on: Stand) -> None:
             open_restore(on.lake, session, NAME, "new", at_us).run(create=True)
 
     on.run("restore", restore)
+
+
+def _rebuild(on: Stand) -> None:
+    """The newest metadata is lost, so Glue's entry of the table is replaced."""
+    from ddb_lake.pipeline.maintain.rebuild import rebuild_table
+
+    table = on.lake.current(NAME)
+    assert table is not None
+    table.io.delete(table.metadata_location)
+    rebuilt = on.run("rebuild", lambda: rebuild_table(on.lake, NAME))
+    assert (rebuilt.rows, rebuilt.registered) == (3, (NAME,))

@@ -171,6 +171,11 @@ def _repairer(estate: Estate) -> list[Statement]:
     ]
 
 
+def _rebuilder(estate: Estate) -> list[Statement]:
+    """Removes damaged entries and tables of former entities from Glue, for `rebuild` and `drop-entity`; `applier` does the rest."""
+    return [Statement("ReplaceEntries", ("glue:DeleteTable",), estate.glue)]
+
+
 def _restorer(estate: Estate) -> list[Statement]:
     """Writes the items of an earlier time into a new DynamoDB table."""
     marks = as_places(estate.own_landing or estate.warehouse)
@@ -313,6 +318,7 @@ _ROLES: dict[str, Callable[[Estate], list[Statement]]] = {
     "follower": _follower,
     "verifier": _verifier,
     "repairer": _repairer,
+    "rebuilder": _rebuilder,
     "restorer": _restorer,
     "notified": _notified,
     "doctor": _doctor,
