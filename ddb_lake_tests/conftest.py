@@ -125,6 +125,16 @@ def iceberg_spark() -> Iterator[IcebergSpark]:
 
 
 @pytest.fixture(scope="session")
+def iceberg_rest() -> Iterator[str]:
+    """The endpoint of one Iceberg REST catalog a process, of Iceberg's Java library."""
+    from ddb_lake_tests.support.iceberg_rest import running_iceberg_rest  # as above
+
+    skips.need("java")
+    with running_iceberg_rest() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
 def ministack() -> Iterator[MiniStack]:
     """One MiniStack a process (with xdist: a worker)."""
     with running_ministack() as server:

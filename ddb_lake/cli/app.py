@@ -48,6 +48,7 @@ COMMANDS = {
     "erase": "ddb_lake.cli.commands.erase:erase",
     "compact": "ddb_lake.cli.commands.compact:compact",
     "rebuild": "ddb_lake.cli.commands.rebuild:rebuild",
+    "drop-entity": "ddb_lake.cli.commands.drop_entity:drop_entity",
     "athena-ddl": "ddb_lake.cli.commands.athena_ddl:athena_ddl",
     "cost": "ddb_lake.cli.commands.cost:cost",
     "restore": "ddb_lake.cli.commands.restore:restore",

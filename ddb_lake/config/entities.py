@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from ddb_lake.config.base import Settings
 from ddb_lake.config.columns import ColumnSettings, column_types, protecting_rules
 from ddb_lake.core.layout.table_names import DAILY, ICEBERG_SUFFIXES
-from ddb_lake.core.schema.key_patterns import EntityRule, KeyPattern
+from ddb_lake.core.schema.key_patterns import EntityRule, KeyPattern, is_named_as_key
 from ddb_lake.core.schema.table_schema import RESERVED
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_]{0,58}[A-Za-z0-9])?")
@@ -101,7 +101,7 @@ def check_entities(entities: Sequence[EntitySettings], key: Sequence[str]) -> No
         unknown = [attribute for attribute in entity.key if key and attribute not in key]
         if unknown:
             raise ValueError(f"entity {entity.name!r}: {unknown[0]!r} is no key attribute; the key is {', '.join(key)}")
-        same = [part for part in entity.rule.parts if part.lower() in {name.lower() for name in (*key, *entity.key)}]
+        same = [part for part in entity.rule.parts if is_named_as_key(part, (*key, *entity.key))]
         if same:
             raise ValueError(
                 f"entity {entity.name!r}: {same[0]!r} is a part of the key and a key attribute: rename the part"

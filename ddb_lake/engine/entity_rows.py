@@ -1,18 +1,23 @@
 """Divides the rows of `current` into entities by their keys, in SQL: what `core.schema.key_patterns` does for one key.
 
-An entity's item is the whole item with a member `{name}` for each part of the key, so parts become columns as attributes do. A part
+An entity's item is the whole item with a member `{name}` for each part of the key, so parts become columns as attributes do. An
+attribute that is spelled like a part has one more brace there (`core.schema.key_patterns.beside_parts`). A part
 whose declared type is a number is a number, or NULL if its text is none: the text is in the column of the key.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from ddb_lake.core.schema.key_patterns import EntityRule, part_path
-from ddb_lake.core.schema.table_schema import TableSchema
-from ddb_lake.engine.inverse_projection import whole_item_sql
+import orjson
+
+from ddb_lake.core.schema.key_patterns import EntityRule, beside_parts, is_named_as_key, part_path
+from ddb_lake.core.schema.table_schema import TableSchema, pointer
+from ddb_lake.engine.inverse_projection import register_complete, whole_item_sql
 from ddb_lake.engine.key_text import key_text_sql, key_value_sql
+from ddb_lake.engine.misfits import Misfit
+from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import identifier, literal
 from ddb_lake.errors import ConfigError
 
@@ -23,10 +28,9 @@ ROW_COLUMNS = ("_changed_at", "_source", "_key_hash", "_expired_at")
 def check_rules(schema: TableSchema, rules: Sequence[EntityRule]) -> None:
     """Raise ConfigError if a pattern does not fit the key: it names no attribute of the key, or describes the text of a binary one,
     or a part has the name of a key attribute's column."""
-    columns = {column.name.lower() for column in schema.columns if column.path in {(name,) for name in schema.key}}
     for rule in rules:
         for part in rule.parts:
-            if part.lower() in columns:
+            if is_named_as_key(part, schema.key):
                 raise ConfigError(
                     f"entity {rule.name!r}: {part!r} is a part of the key and a key attribute: rename the part"
                 )
@@ -83,7 +87,8 @@ def keyed_entities_sql(rows: str, schema: TableSchema, rules: Sequence[EntityRul
 
 
 def entity_items_sql(divided: str, key: Sequence[str], rules: Sequence[EntityRule], number: int) -> str:
-    """A relation of the rows of one entity: `item` with the parts of the key, and `ROW_COLUMNS`.
+    """A relation of the rows of one entity: `item` with the parts of the key, and `ROW_COLUMNS`. The session has
+    `register_entity_functions`.
 
     Args:
         divided: a relation of `divided_rows_sql`.
@@ -98,17 +103,32 @@ def entity_items_sql(divided: str, key: Sequence[str], rules: Sequence[EntityRul
         for group, name in enumerate(pattern.parts, start=1)
     ]
     parts = "".join(f"{member} || ',' || " for member in members)
-    item = f"'{{' || {parts}substr(item, 2)" if members else "item"
+    item = f"'{{' || {parts}substr({_beside_parts(rule.parts)}, 2)" if members else "item"
     return f"(SELECT {item} AS item, {', '.join(ROW_COLUMNS)} FROM {divided} WHERE _entity = {number})"
 
 
-def rescues_sql(name: str) -> str:
-    """SQL condition: `_rescued` has a value of an attribute, or of a member of it. `name`: has neither `~` nor `/`."""
-    is_of_it = f"k = {literal(f'/{name}')} OR starts_with(k, {literal(f'/{name}/')})"
-    return (
-        f"contains(_rescued, {literal(f'/{name}')})"  # quick, and true for texts that contain it, too
-        f" AND len(list_filter(json_keys(_rescued), lambda k: {is_of_it})) > 0"
-    )
+def without_parts(misfits: Iterable[Misfit], rule: EntityRule) -> tuple[Misfit, ...]:
+    """The misfits of an entity's rows that are of attributes. Parts of keys are not; the check `entities_complete` counts them."""
+    parts = {pointer(part_path(part)) for part in rule.parts}
+    return tuple(one for one in misfits if one.pointer not in parts)
+
+
+def register_entity_functions(session: Session) -> None:
+    """Create the functions that `divided_rows_sql` and `entity_items_sql` call in a session, unless the session has them."""
+    register_complete(session)
+    if not session.value("SELECT count(*) FROM duckdb_functions() WHERE function_name = 'ddb_beside_parts'"):
+        session.con.create_function("ddb_beside_parts", _renamed, ["VARCHAR", "VARCHAR"], "VARCHAR")
+
+
+def _renamed(item: str, parts: str) -> str:
+    names = orjson.loads(parts)
+    return orjson.dumps({beside_parts(name, names): value for name, value in orjson.loads(item).items()}).decode()
+
+
+def _beside_parts(parts: Sequence[str]) -> str:
+    """SQL of the item whose attributes have other names than the parts. Few items have such an attribute, or a text that is like one."""
+    spelled = " OR ".join(f"contains(item, {literal(f'{{{part}}}')})" for part in parts)
+    return f"CASE WHEN {spelled} THEN ddb_beside_parts(item, {literal(json.dumps(list(parts)))}) ELSE item END"
 
 
 def positions_sql(rows: str, schema: TableSchema, removed: str) -> str:

@@ -12,7 +12,7 @@ import re
 import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -25,6 +25,7 @@ from pyiceberg.exceptions import (
     NamespaceAlreadyExistsError,
     NoSuchNamespaceError,
     NoSuchTableError,
+    ServerError,
     TableAlreadyExistsError,
     ValidationError,
 )
@@ -112,7 +113,7 @@ class LakeCatalog:
         return self.settings.catalog_type
 
     @property
-    def _has_own_database(self) -> bool:
+    def has_own_database(self) -> bool:
         """Whether the catalog is the default one: SQLite beside a local warehouse."""
         return self.kind == "sql" and self.settings.catalog.uri is None and is_local_uri(self.warehouse)
 
@@ -153,6 +154,12 @@ class LakeCatalog:
         with self._translated_errors():
             try:
                 return self._registered(identifier) or self.catalog.load_table(identifier)
+            except (NoSuchTableError, ServerError) as error:
+                if not self._lists_unreadable(name, error):
+                    raise
+                raise DamagedError(
+                    "it has the table, and does not find the table's newest metadata", uri=self.place, table=name
+                ) from error
             except (ValueError, ValidationError) as error:  # of UTF-8; of JSON and its fields
                 if self.kind == "rest":
                     raise UnreachableError(
@@ -178,12 +185,19 @@ class LakeCatalog:
                     raise
                 raise found from error
 
+    def _lists_unreadable(self, name: str, error: NoSuchTableError | ServerError) -> bool:
+        """Whether a REST catalog has a table, and has answered that a file is not there: that is the newest metadata.
+
+        Some services give the name of this error to the lack of a table, so the list of tables decides.
+        """
+        return self.kind == "rest" and names_missing_file(error) and self.identifier(name)[-1] in self.names()
+
     def _registered(self, identifier: Identifier) -> Table | None:
         """A table of the default catalog, loaded without SQLAlchemy; None if pyiceberg's catalog must answer.
 
         Raises NoSuchTableError.
         """
-        if not self._has_own_database:
+        if not self.has_own_database:
             return None
         try:
             location = sqlite_tables.metadata_location(self._database, CATALOG_NAME, identifier)
@@ -251,6 +265,9 @@ class LakeCatalog:
         """
         if self._is_absent:
             return set()
+        if self.has_own_database:
+            with suppress(sqlite3.Error):  # pyiceberg's catalog finds the same, and its error is translated
+                return sqlite_tables.table_names(self._database, CATALOG_NAME, self.settings.catalog.namespace)
         try:
             with self._translated_errors():
                 return {name for *_, name in self.catalog.list_tables(self.settings.catalog.namespace)}
@@ -305,7 +322,7 @@ class LakeCatalog:
     @property
     def _is_absent(self) -> bool:
         """Whether the catalog is the default one of a local warehouse, and its database does not exist yet."""
-        return self._has_own_database and not self._database.exists()
+        return self.has_own_database and not self._database.exists()
 
     def create(
         self,
@@ -436,7 +453,7 @@ class LakeCatalog:
         """The catalog's address, without credentials, for messages."""
         uri = self.settings.catalog.uri
         if uri is None:
-            return str(self._database) if self._has_own_database else f"the {self.kind} catalog"
+            return str(self._database) if self.has_own_database else f"the {self.kind} catalog"
         return re.sub(r"//[^/@]*@", "//", uri)
 
     @contextmanager
@@ -475,7 +492,7 @@ class LakeCatalog:
 
             properties["py-catalog-impl"] = f"{sql_catalog.__name__}.{sql_catalog.ParsedOnceCatalog.__name__}"
             del properties["type"]
-            if settings.uri is None and not self._has_own_database:
+            if settings.uri is None and not self.has_own_database:
                 raise ConfigError("catalog: a SQL catalog for a warehouse on S3 needs `catalog.uri`")
             if is_local_uri(self.warehouse):
                 Path(self.warehouse).mkdir(parents=True, exist_ok=True)
@@ -490,6 +507,11 @@ class LakeCatalog:
         with warnings.catch_warnings(), self._translated_errors():
             warnings.simplefilter("ignore", DeprecationWarning)  # pyiceberg's own imports raise them
             return CATALOG.call(lambda: load_catalog(CATALOG_NAME, **properties), _is_concurrent_creation)
+
+
+def names_missing_file(error: NoSuchTableError | ServerError) -> bool:
+    """Whether a REST catalog answered with the error that Iceberg's Java library raises if a file is not there."""
+    return str(error).startswith("NotFoundException")
 
 
 def _is_concurrent_creation(error: BaseException) -> bool:

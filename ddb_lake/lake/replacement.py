@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError, ValidationError
+from pyiceberg.exceptions import NoSuchTableError, ServerError, TableAlreadyExistsError, ValidationError
 from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile
 from pyiceberg.serializers import FromInputFile
@@ -28,7 +28,7 @@ from pyiceberg.table.update import (
 
 from ddb_lake.config.locations import spelled
 from ddb_lake.errors import CheckFailed, DamagedError
-from ddb_lake.lake.catalog import WORKING, LakeCatalog
+from ddb_lake.lake.catalog import WORKING, LakeCatalog, names_missing_file
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.manifests import live_entries, snapshot_manifests
 from ddb_lake.lake.scan import live_files
@@ -252,8 +252,10 @@ def register(catalog: LakeCatalog, name: str, metadata_location: str, is_earlier
     pyiceberg.create_namespace_if_not_exists(catalog.settings.catalog.namespace)
     try:
         table = pyiceberg.register_table(identifier, metadata_location)
-    except TableAlreadyExistsError:
-        forget(catalog, name)
+    except (TableAlreadyExistsError, ServerError) as error:
+        if isinstance(error, ServerError) and not names_missing_file(error):
+            raise
+        forget(catalog, name)  # Iceberg's Java library reads the metadata that the entry names before it refuses
         table = pyiceberg.register_table(identifier, metadata_location)
     if is_earlier:
         with table.transaction() as transaction:

@@ -62,6 +62,16 @@ def metadata_location(database: Path, catalog: str, identifier: Identifier) -> s
     return location
 
 
+def table_names(database: Path, catalog: str, namespace: str) -> set[str]:
+    """The names of the tables in a namespace. Arguments and errors as of `metadata_location`."""
+    uri = f"file:{quote(str(database))}?mode=ro"
+    with closing(sqlite3.connect(uri, timeout=SQLITE_WAIT_S, uri=True)) as connection:
+        rows = connection.execute(
+            "SELECT table_name FROM iceberg_tables WHERE catalog_name = ? AND table_namespace = ?", (catalog, namespace)
+        ).fetchall()
+    return {name for (name,) in rows}
+
+
 def load_table(
     identifier: Identifier, location: str, properties: Mapping[str, Any], open_catalog: Callable[[], Catalog]
 ) -> Table:

@@ -183,6 +183,8 @@ def entity_metadata(lake: Lake, name: str, entity: str, result: CurrentResult | 
         if one.entity == entity:
             metadata |= {"rows added": one.added, "rows deleted": one.deleted}
             metadata |= {"all rows were written, because": one.rewritten} if one.rewritten else {}
+            if one.misfits:
+                metadata["new values in no column"] = _listed(f"{misfit}; {misfit.advice}" for misfit in one.misfits)
     return metadata
 
 

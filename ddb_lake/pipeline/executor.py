@@ -138,8 +138,9 @@ class EntityRows(Protocol):
     An entity is named by its position in the configuration.
     """
 
-    def rescued(self, names: Sequence[str]) -> set[str]:
-        """Find those of some attributes that have a value in `_rescued` of an added row of `current`."""
+    @property
+    def misfits(self) -> tuple[Misfit, ...]:
+        """After `fit`: the attributes and parts of the key of the added rows with values that no column holds."""
 
     def find_removed(self, number: int, table: Table, schema: TableSchema) -> tuple[int, int]:
         """Find the rows that an entity loses.

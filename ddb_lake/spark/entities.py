@@ -19,7 +19,8 @@ from pyiceberg.table.metadata import TableMetadata
 
 from ddb_lake.core.schema.inference import Inference
 from ddb_lake.core.schema.table_schema import Path, TableSchema
-from ddb_lake.engine.schema_fitting import SAMPLE_ROWS, extend_schema, fit_schema, guess_from
+from ddb_lake.engine.misfits import Misfit, misfits_of
+from ddb_lake.engine.schema_fitting import SAMPLE_ROWS, ProjectAndWrite, extend_schema, fit_schema, guess_from
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import literals
 from ddb_lake.lake.file_writer import FileWriter
@@ -33,12 +34,10 @@ from ddb_lake.spark.carrier import Carrier, Progress
 from ddb_lake.spark.entity_tasks import (
     EntityPart,
     FindPositions,
-    FindRescued,
     SampleEntity,
     ScanRemoved,
     WriteEntity,
     find_positions,
-    find_rescued,
     sample_entity,
     scan_removed,
     write_entity,
@@ -109,10 +108,10 @@ class SparkEntityRows:
         parts = _rows_in_parts(diff.after, added, carrier.cores)
         return cls(lake, session, carrier, source, parts, _deleted_rows_in_parts(diff, carrier.cores))
 
-    def rescued(self, names: Sequence[str]) -> set[str]:
-        """Ask tasks, each for all of the attributes."""
-        tasks = [FindRescued(self._access, part.rows, tuple(names)) for part in self._added]
-        return set().union(*self._carrier.map(find_rescued, tasks))
+    @property
+    def misfits(self) -> tuple[Misfit, ...]:
+        """What the tasks counted."""
+        return misfits_of([one.unheld for one in self._entity.written], self._columns)
 
     def find_removed(self, number: int, table: Table, schema: TableSchema) -> tuple[int, int]:
         """Find the positions by tasks; each task reads some files of the table."""
@@ -137,11 +136,20 @@ class SparkEntityRows:
         self, number: int, table: Table, names: TableSchema, rows: int, iceberg: Callable[[TableSchema], Schema]
     ) -> TableSchema:
         """Write the rows with the columns that fit them."""
-        source, options = self._source, self._source.options(number)
+        source = self._source
         self._entity = _EntityFiles(self._access_of(table), self._added, number, source, self._is_whole)
         project = partial(self._project_and_write, iceberg)
-        if not self._is_whole:
-            return extend_schema(names, source.policy, project, rows) if self._added else names
+        schema = names
+        if self._is_whole:
+            schema = self._fit_all(number, names, project)
+        elif self._added:
+            schema = extend_schema(names, source.policy, project, rows)
+        self._columns = schema.columns
+        return schema
+
+    def _fit_all(self, number: int, names: TableSchema, project: ProjectAndWrite) -> TableSchema:
+        """The columns that fit all rows of an entity, after a guess from a sample. They are written."""
+        options = self._entity.options
         sampled = self._added[: self._carrier.cores]
         share = max(1, len(sampled))
         samples = [

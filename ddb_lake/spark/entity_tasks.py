@@ -5,7 +5,7 @@ Each task is a dataclass that is pickled, and a function that a worker calls wit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -20,9 +20,9 @@ from ddb_lake.engine.entity_rows import (
     entity_items_sql,
     keyed_entities_sql,
     positions_sql,
-    rescues_sql,
+    register_entity_functions,
 )
-from ddb_lake.engine.inverse_projection import register_complete
+from ddb_lake.engine.misfits import unheld_values
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.session import Session, with_memory
 from ddb_lake.engine.sql import carried
@@ -61,15 +61,6 @@ class EntityPart:
         """`engine.entity_rows.entity_items_sql` of an entity, by the position in `rules`."""
         divided = divided_rows_sql(self.rows, self.schema, self.rules, self.keep_expired)
         return entity_items_sql(divided, self.schema.key, self.rules, number)
-
-
-@dataclass(frozen=True, slots=True)
-class FindRescued:
-    """Find attributes that are in `_rescued` of some rows."""
-
-    access: TableAccess
-    rows: str
-    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,17 +141,11 @@ class FindPositions:
     delete_parts: int
 
 
-def find_rescued(task: FindRescued) -> set[str]:
-    """Find those of the attributes that have a value in `_rescued` of a row."""
-    with task.access.session() as session:
-        return {n for n in task.names if session.value(f"SELECT count(*) FROM {task.rows} WHERE {rescues_sql(n)}")}
-
-
 def sample_entity(task: SampleEntity) -> Inference:
     """What columns some of the items need."""
     seen, left = Inference(task.options), task.size
     with task.access.session() as session:
-        register_complete(session)
+        register_entity_functions(session)
         cursor = session.con.execute(f"SELECT item FROM {task.part.items_sql(task.number)} LIMIT {task.items}")
         while left > 0 and (batch := cursor.fetchmany(_SAMPLE_BATCH)):
             for (item,) in batch:
@@ -173,7 +158,7 @@ def write_entity(task: WriteEntity) -> Written:
     """Project the items, and write them."""
     access = task.access
     with access.session() as session:
-        register_complete(session)
+        register_entity_functions(session)
         session.keep("entity_items", f"SELECT * FROM {task.part.items_sql(task.number)}", text="item")
         size = session.value("SELECT avg(strlen(item))::BIGINT FROM (SELECT item FROM entity_items LIMIT 1000)") or 0
         projection = Projection(task.schema, task.nulls)
@@ -189,7 +174,8 @@ def write_entity(task: WriteEntity) -> Written:
             paths = sorted_if_it_fits(session, key, write, size)
         else:
             paths = with_memory(session, lambda: write(""))
-        return describe_written(session, paths, task.schema, task.iceberg, task.options)
+        unheld = unheld_values(session, "entity_projected", task.schema.columns)
+        return replace(describe_written(session, paths, task.schema, task.iceberg, task.options), unheld=unheld)
 
 
 def scan_removed(task: ScanRemoved) -> tuple[str | None, dict[int, int]]:

@@ -21,6 +21,7 @@ from ddb_lake.core.schema.table_schema import Path, SchemaOptions, TableSchema
 from ddb_lake.core.values.protection import Protection
 from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.line_check import LineCheck
+from ddb_lake.engine.misfits import UnheldValues
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.schema_fitting import (
     column_statistics,
@@ -92,6 +93,7 @@ class Written:
         invalid: lines that hold no valid item.
         rejected: the same lines as rows of the quarantine.
         hashes: a scratch file of the rows' key hashes.
+        unheld: the values that no column holds, of an entity's rows.
     """
 
     paths: list[str]
@@ -102,6 +104,7 @@ class Written:
     invalid: InvalidLines = field(default_factory=InvalidLines)
     rejected: pa.Table | None = None
     hashes: str | None = None
+    unheld: UnheldValues = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

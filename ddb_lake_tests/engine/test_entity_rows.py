@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from ddb_lake.core.schema.key_patterns import EntityRule, KeyPattern, entity_of
 from ddb_lake.core.schema.table_schema import Column, TableSchema
-from ddb_lake.engine.entity_rows import check_rules, divided_rows_sql, entity_items_sql
-from ddb_lake.engine.inverse_projection import register_complete
+from ddb_lake.engine.entity_rows import check_rules, divided_rows_sql, entity_items_sql, register_entity_functions
 from ddb_lake.engine.session import connect
 from ddb_lake.errors import ConfigError
 from ddb_lake_tests.support.effort import examples
@@ -33,7 +32,7 @@ def _divided(rules: list[EntityRule], rows: list[tuple[str, int | None, str | No
     import json
 
     with connect() as session:
-        register_complete(session)
+        register_entity_functions(session)
         columns = {
             "u:PK": pa.array([pk for pk, _, _ in rows], pa.string()),
             "u:SK": pa.array([sk for _, sk, _ in rows], pa.int64()),

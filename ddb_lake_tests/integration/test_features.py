@@ -38,8 +38,17 @@ READING = {
 }
 """Commands that change nothing of a lake."""
 
-ELSEWHERE = {"demo", "erase", "restore", "sandbox", "sandbox advance", "sandbox traffic", "quarantine discard"}
-"""Commands that write to lakes or tables of their own, or marks on which no item depends, and `erase`.
+ELSEWHERE = {
+    "demo",
+    "drop-entity",
+    "erase",
+    "restore",
+    "sandbox",
+    "sandbox advance",
+    "sandbox traffic",
+    "quarantine discard",
+}
+"""Commands that write to lakes or tables of their own, or marks on which no item depends, `drop-entity`, and `erase`.
 
 After an erasure the reference has no truth for its keys: `pipeline/maintain/test_erase.py` has histories with erasures.
 """

@@ -52,7 +52,7 @@ def test_tasks_leave_the_entities_of_one_machine(seed: int) -> None:
             found.append(contents_of(history))
             assert [*Path(folder).rglob("scratch/**/*.parquet")] == []
     assert found[1] == found[0]
-    assert {"write_entity", "sample_entity", "scan_removed", "find_rescued"} <= {name for name, _ in carrier.tasks}
+    assert {"write_entity", "sample_entity", "scan_removed"} <= {name for name, _ in carrier.tasks}
 
 
 def test_compaction_writes_no_row_of_an_entity(tmp_path: Path) -> None:

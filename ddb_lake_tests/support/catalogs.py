@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import pytest
+from pyiceberg.catalog.rest import RestCatalog
 
 from ddb_lake.aws.session import session
 from ddb_lake.sandbox import Sandbox
@@ -19,13 +20,14 @@ from ddb_lake_tests.support.seaweedfs import REGION, SeaweedFs
 
 CATALOGS: Final = (
     "rest",
+    pytest.param("java rest", marks=[pytest.mark.exhaustive, pytest.mark.needs("java")]),
     pytest.param("sqlite", marks=pytest.mark.exhaustive),
     pytest.param("postgresql", marks=[pytest.mark.exhaustive, pytest.mark.needs("postgresql")]),
     pytest.param("glue", marks=pytest.mark.exhaustive),
 )
-"""Parameters of `catalog_settings`. `rest`: table buckets of SeaweedFS."""
+"""Parameters of `catalog_settings`. `rest`: table buckets of SeaweedFS. `java rest`: the server side of Iceberg's Java library."""
 
-_buckets = count(1)
+_numbers = count(1)
 
 
 @pytest.fixture
@@ -45,6 +47,13 @@ def catalog_settings(
         server = request.getfixturevalue("seaweedfs")
         _set(monkeypatch, server.environment)
         settings["catalog"] = rest_settings(server)
+    if kind == "java rest":
+        namespace = f"lake_{next(_numbers)}"
+        server = request.getfixturevalue("iceberg_rest")
+        RestCatalog("tests", uri=server).create_namespace(
+            namespace
+        )  # Iceberg's JDBC catalog fails if two create it at once
+        settings["catalog"] = {"type": "rest", "uri": server, "namespace": namespace}
     yield settings
     session.cache_clear()
 
@@ -57,7 +66,7 @@ def postgresql_uri(server: PostgreSql) -> str:
 
 def rest_settings(server: SeaweedFs) -> dict[str, Any]:
     """`catalog` for a new table bucket, whose requests are signed as those to S3 Tables are."""
-    bucket = server.table_bucket(f"tables-{next(_buckets)}")
+    bucket = server.table_bucket(f"tables-{next(_numbers)}")
     signing = {"signing_name": "s3tables", "signing_region": REGION}
     return {"type": "rest", "uri": server.iceberg, "warehouse": bucket, **signing}
 

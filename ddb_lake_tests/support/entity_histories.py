@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -113,7 +113,17 @@ def record(time_us: int, new: Item | None, old: Item | None = None, table: str =
 
 def held(lake: Lake, name: str) -> dict[str, list[str]]:
     """The items in the tables of a table's entities, without the parts of keys, as texts that compare; by entity."""
-    return {entity: sorted(map(text_of_item, items)) for entity, items in items_held(lake, name).items()}
+    parts = {entity.name: {f"{{{part}}}" for part in entity.rule.parts} for entity in lake.table(name).entities}
+    return {
+        entity: sorted(text_of_item(_without_parts(image, parts[entity])) for image in items)
+        for entity, items in items_held(lake, name).items()
+    }
+
+
+def _without_parts(image: Item, parts: Collection[str]) -> Item:
+    """An item of an entity as the table has it: without parts, and with the names of attributes that are spelled like parts."""
+    attributes = {name: value for name, value in image.items() if name not in parts}
+    return {name[1:] if f"{{{name.lstrip('{')}" in parts else name: value for name, value in attributes.items()}
 
 
 def items_held(lake: Lake, name: str) -> dict[str, list[Item]]:
@@ -133,9 +143,8 @@ def items_held(lake: Lake, name: str) -> dict[str, list[Item]]:
 
 
 def text_of_item(image: Item) -> str:
-    """An item without parts of the key, as a text that compares."""
-    plain = {name: value for name, value in image.items() if not name.startswith("{")}
-    return orjson.dumps(plain, option=orjson.OPT_SORT_KEYS).decode()
+    """An item as a text that compares."""
+    return orjson.dumps(image, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def expected(entities: Sequence[Mapping[str, Any]], items: Sequence[Item]) -> dict[str, list[str]]:

@@ -122,7 +122,7 @@ class History:
     def image(self, key: tuple[str, str]) -> Item:
         """A new image of a key: attributes have several types, and some names are those of parts."""
         attributes: dict[str, Any] = {}
-        for name in self.random.sample(["created", "number", "customer", "total", "new"], 3):
+        for name in self.random.sample(["created", "number", "customer", "total", "new", "{number}", "{{number}"], 3):
             attributes[name] = self.random.choice(
                 [self.random.randint(1, 99), "text", "1.50", {"NULL": True}, {"M": {"a": {"N": "1"}}}, {"BOOL": True}]
             )

@@ -149,8 +149,7 @@ def iceberg_spark() -> Iterator[IcebergSpark]:
     if not python.exists():
         raise RuntimeError(f"{ENVIRONMENT} is not there; run `make iceberg-spark`")
     with tempfile.TemporaryDirectory(prefix="iceberg-spark-") as folder:
-        patches = _patches(Path(folder) / "patches.jar")
-        path = os.pathsep.join([str(patches), str(get_jar_path(RUNTIME))])
+        path = os.pathsep.join(map(str, runtime_jars(Path(folder) / "patches.jar")))
         settings = {**_SETTINGS, "spark.driver.extraClassPath": path, "spark.local.dir": folder}
         environment = {name: value for name, value in os.environ.items() if name not in ("SPARK_HOME", "PYTHONPATH")}
         log = Path(folder) / "spark.log"
@@ -169,6 +168,11 @@ def iceberg_spark() -> Iterator[IcebergSpark]:
             yield session
         finally:
             process.communicate()  # the end of its input is the end of the session
+
+
+def runtime_jars(patches: Path) -> list[Path]:
+    """The jars of Iceberg's runtime, in the order of a class path. `patches`: where the jar of `_patches` is written."""
+    return [_patches(patches), Path(get_jar_path(RUNTIME))]
 
 
 def _exchange(table: Table, location: str) -> None:

@@ -80,6 +80,9 @@ def print_apply_remarks(result: ApplyResult) -> None:
             note(remark)
         warn_name_collisions(name, current.name_collisions)
         warn_misfits(name, current.misfits)
+        for entity in current.entities:
+            warn_name_collisions(entity.table, entity.name_collisions)
+            warn_misfits(entity.table, entity.misfits)
 
 
 def warn_misfits(table: str, misfits: Sequence[Misfit]) -> None:

@@ -19,7 +19,7 @@ from ddb_lake.cli.command import (
 from ddb_lake.cli.commands.apply import warn_misfits, warn_name_collisions, warn_quarantined
 from ddb_lake.cli.failures import print_doubts
 from ddb_lake.cli.invocation import Engine, Invocation, pass_invocation
-from ddb_lake.cli.output.progress import note
+from ddb_lake.cli.output.progress import note, warn
 from ddb_lake.cli.output.quantities import duration_text, size_text
 from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
@@ -97,11 +97,15 @@ def load(invocation: Invocation, table: str, uri: str | None, options: LoadOptio
     if not options.scan and any(option is not None for option in given):
         raise click.UsageError("--to, --segments, --read-rate, --consistent and --restart need --scan")
     from ddb_lake.pipeline.load.load import load_export
+    from ddb_lake.pipeline.read.unused_columns import find_unused_columns
 
     with invocation.lake(table, engine=options.engine) as lake:
         manifest = _scan(lake, table, options) if options.scan else uri or options.export_uri or ""
         result = load_export(lake, table, manifest, options.recreated, options.reject)
+        unused = find_unused_columns(lake, table)
     print_load_result(result, options.as_json)
+    for column in unused:
+        warn(str(column))
     if status := print_doubts(result.doubts, result.quarantined, options.strict):
         click.get_current_context().exit(status)
 

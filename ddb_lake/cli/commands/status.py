@@ -203,6 +203,11 @@ def _facts(status: TableStatus) -> list[tuple[str, Any]]:
             if (changed := status.changed_rules)
             else []
         ),
+        *(
+            ("former entity", f"{former} is not updated: `ddb-lake drop-entity {status.table} NAME` drops it")
+            for former in status.former_entities or ()
+        ),
+        *(("unused column", str(one)) for one in status.unused_columns),
         ("snapshots", status.snapshots),
         ("snapshot", status.snapshot_id),
     ]

@@ -23,6 +23,23 @@ def examine_protection(subject: TableSubject) -> Iterator[Finding]:
         yield ok(f"the lake has no value of: {rules}")
 
 
+def examine_settings(subject: TableSubject) -> Iterator[Finding]:
+    """Each attribute in `columns` exists, and each table of an entity is one of the configuration."""
+    from ddb_lake.executors import open_lake
+    from ddb_lake.pipeline.former_entities import former_entities
+    from ddb_lake.pipeline.read.unused_columns import find_unused_columns
+
+    name = subject.settings.name
+    with open_lake(subject.lake.settings) as lake:
+        for unused in find_unused_columns(lake, name):
+            yield warn(str(unused), "correct the name in `columns`, or wait until an item has it")
+        for former in former_entities(lake, name):
+            yield warn(
+                f"{former} is the table of an entity that is not in the configuration: it is not updated",
+                f"`ddb-lake drop-entity {name} {former.removeprefix(f'{name}_')}`, or configure the entity again",
+            )
+
+
 def examine_values(subject: TableSubject) -> Iterator[Finding]:
     """Every value is in a column, also of its entity; each attribute with values that no column holds is a finding."""
     from ddb_lake.executors import open_lake

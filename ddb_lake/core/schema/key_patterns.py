@@ -16,9 +16,11 @@ give the same.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+
+from ddb_lake.core.schema.table_schema import plain_name
 
 PART_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 """The names of parts, which become columns."""
@@ -127,6 +129,27 @@ def _quoted(literal: str) -> str:
 def part_path(name: str) -> tuple[str]:
     """The path under which a part of the key is in an entity's schema, as if the item had an attribute `{name}`."""
     return (f"{{{name}}}",)
+
+
+def beside_parts(name: str, parts: Collection[str]) -> str:
+    """The name of an attribute in the items of an entity: one more brace if it is spelled as a part of the key is there.
+
+    With the part `order_id`, the attribute `{order_id}` is `{{order_id}`, and `{{order_id}` is `{{{order_id}`. So no two attributes
+    and no attribute and a part have one name.
+    """
+    return (
+        f"{{{name}"
+        if name.startswith("{") and name.lstrip("{").removesuffix("}") in parts and name.endswith("}")
+        else name
+    )
+
+
+def is_named_as_key(part: str, key: Iterable[str]) -> bool:
+    """Whether a part of the key would have the column of a key attribute, or is spelled as one in the items of an entity."""
+    return any(
+        part.lower() in (name.lower(), plain_name((name,)).lower()) or beside_parts(name, (part,)) != name
+        for name in key
+    )
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,10 @@ def _collisions(found: dict[str, Any]) -> tuple[NameCollision, ...]:
 
 
 def _current(found: dict[str, Any]) -> CurrentResult:
-    entities = tuple(EntityResult(**{**one, "name_collisions": _collisions(one)}) for one in found["entities"])
+    entities = tuple(
+        EntityResult(**{**one, "name_collisions": _collisions(one), "misfits": _misfits(one["misfits"])})
+        for one in found["entities"]
+    )
     return CurrentResult(**{**_with_tuples(found), "entities": entities, "misfits": _misfits(found["misfits"])})
 
 

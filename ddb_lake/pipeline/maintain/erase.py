@@ -46,6 +46,7 @@ from ddb_lake.lake.scan import TableScan, scan_table
 from ddb_lake.lake.state import CurrentState, changes_state
 from ddb_lake.pipeline.apply.erasures import ErasureRow, add_erasure, open_erasures, pending_erasures
 from ddb_lake.pipeline.apply.ledger import upgraded
+from ddb_lake.pipeline.former_entities import former_entities
 from ddb_lake.pipeline.maintain.erase_landing import erase_landing
 from ddb_lake.pipeline.maintain.erase_proof import prove
 from ddb_lake.pipeline.maintain.erasure import ERASED_KEYS, EraseRequest, EraseResult, Erasure
@@ -294,6 +295,10 @@ def _erase_current(erasure: Erasure) -> None:
                 erasure.session, table, _ItemRows(CurrentState.from_properties(table.properties))
             ),
         )
+    erasure.not_reached += [
+        f"{full_name}: the table of a former entity may have the item; `ddb-lake drop-entity` drops the table"
+        for full_name in former_entities(erasure.lake, erasure.name)
+    ]
     update_entities(erasure.lake, erasure.name)  # they state the snapshot of `current` whose rows they have
 
 

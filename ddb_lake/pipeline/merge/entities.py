@@ -21,11 +21,11 @@ from pyiceberg.table import Table
 from ddb_lake.config import TableSettings
 from ddb_lake.core.layout.table_names import entity_table
 from ddb_lake.core.operations.retry_policy import retry_commit
-from ddb_lake.core.schema.key_patterns import part_path
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, name_collisions, new_collisions
-from ddb_lake.engine.entity_rows import check_rules
+from ddb_lake.engine.entity_rows import check_rules, without_parts
+from ddb_lake.engine.misfits import Misfit
 from ddb_lake.engine.session import Session
-from ddb_lake.errors import CheckFailed, DamagedError
+from ddb_lake.errors import DamagedError
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.entity_state import EntityState
 from ddb_lake.lake.replacement import forget_snapshots
@@ -49,6 +49,7 @@ class EntityResult:
         deleted: rows that were deleted or replaced.
         rewritten: why the whole table was written again; None if it was not.
         name_collisions: columns whose names have a suffix, because several attributes or parts of the key need the same name.
+        misfits: the attributes of the rows that were written with values that no column holds.
     """
 
     table: str
@@ -58,6 +59,7 @@ class EntityResult:
     deleted: int = 0
     rewritten: str | None = None
     name_collisions: tuple[NameCollision, ...] = ()
+    misfits: tuple[Misfit, ...] = ()
 
 
 def update_entities(lake: Lake, name: str, rewrite: str | None = None) -> tuple[EntityResult, ...]:
@@ -74,7 +76,6 @@ def update_entities(lake: Lake, name: str, rewrite: str | None = None) -> tuple[
 
     Raises:
         ConfigError: the table is not configured, or a pattern does not fit its key.
-        CheckFailed: an attribute has the name of a part of the key in braces.
         DamagedError: a file of `current` is missing or damaged.
         TransientError: another writer committed first in each attempt.
     """
@@ -150,7 +151,6 @@ class _Update:
             return dict.fromkeys(numbers, f"the snapshot that it was derived from cannot be read: {error.what}")
         if isinstance(rows, str):
             return dict.fromkeys(numbers, rows)
-        self._check_names(rows)
         failed = {}
         for number in numbers:
             if not self._commit_difference(number, rows):
@@ -164,24 +164,9 @@ class _Update:
             return
         rows = self._executor.entity_rows(self._session, self._source, None)
         assert not isinstance(rows, str), "all rows of a snapshot are no difference"
-        self._check_names(rows)
         for number, reason in reasons.items():
             self._commit_whole(number, reason, unread, rows)
         rows.close()
-
-    def _check_names(self, rows: EntityRows) -> None:
-        """Raise CheckFailed if an attribute has the name under which a part of the key is in an entity's items."""
-        source = self._source
-        columns = {column.path[0] for column in source.state.schema.columns}
-        owners = {name: rule.name for rule in source.rules for (name,) in map(part_path, rule.parts)}
-        found = (columns & owners.keys()) or (rows.rescued(sorted(owners)) if owners else set())
-        if found:
-            name = min(found)
-            raise CheckFailed(
-                f"an item has an attribute {name!r}, as entity {owners[name]!r} spells a part of the key; the tables of"
-                " entities were not updated. Give the part another name",
-                table=source.settings.name,
-            )
 
     # --- commits
 
@@ -206,6 +191,7 @@ class _Update:
             added=sum(file.record_count for file in added),
             deleted=removed,
             name_collisions=new_collisions(known.schema, schema),
+            misfits=without_parts(rows.misfits, source.rules[number]),
         )
         self._run(number, commit, Delta(added=added, deletes=deletes), result, schema)
         return True
@@ -229,6 +215,7 @@ class _Update:
             added=sum(file.record_count for file in added),
             rewritten=reason,
             name_collisions=name_collisions(schema),
+            misfits=without_parts(rows.misfits, source.rules[number]),
         )
         self._run(number, commit, Delta(added=added, replace_all=not unread, replace_unread=unread), result, schema)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import orjson
 from pyiceberg.manifest import DataFile
@@ -19,9 +19,9 @@ from ddb_lake.engine.entity_rows import (
     entity_items_sql,
     keyed_entities_sql,
     positions_sql,
-    rescues_sql,
+    register_entity_functions,
 )
-from ddb_lake.engine.inverse_projection import register_complete
+from ddb_lake.engine.misfits import Misfit, count_misfits
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.schema_fitting import SAMPLE_ROWS, SessionProjection, extend_schema, fit_schema, guess
 from ddb_lake.engine.session import Session
@@ -46,11 +46,11 @@ class LocalEntityRows:
     """
 
     def __init__(self, session: Session, source: EntitySource, added: str, removed: str | None) -> None:
-        self._session, self._source, self._rows = session, source, added
+        self._session, self._source = session, source
         self._is_whole = removed is None
         self._expected = self._row_bytes = 0
         self._projected, self._schema = "", TableSchema(())
-        register_complete(session)
+        register_entity_functions(session)
         schema, rules = source.state.schema, source.rules
         divided = f"SELECT * FROM {divided_rows_sql(added, schema, rules, source.keep_expired)}"
         if removed is None:
@@ -67,10 +67,10 @@ class LocalEntityRows:
         diff = diff_snapshots(session, source.table, since, source.snapshot_id)
         return cls(session, source, diff.added, diff.removed) if diff is not None else OTHER_TYPES
 
-    def rescued(self, names: Sequence[str]) -> set[str]:
-        """Ask for one attribute after another."""
-        rows = self._rows
-        return {n for n in names if self._session.value(f"SELECT count(*) FROM {rows} WHERE {rescues_sql(n)}")}
+    @property
+    def misfits(self) -> tuple[Misfit, ...]:
+        """Read the projected items."""
+        return count_misfits(self._session, self._projected, self._schema.columns) if self._row_bytes else ()
 
     def find_removed(self, number: int, table: Table, schema: TableSchema) -> tuple[int, int]:
         """Join the table with the removed keys."""
@@ -136,7 +136,7 @@ def past_entity(lake: Lake, session: Session, name: str, number: int, rows: tupl
     settings, (schema, relation) = lake.table(name), rows
     rules = tuple(entity.rule for entity in settings.entities)
     check_rules(schema, rules)
-    register_complete(session)
+    register_entity_functions(session)
     divided = divided_rows_sql(relation, schema, rules, settings.ttl_deletes == "keep")
     items, row_bytes = _stage_items(session, entity_items_sql(divided, schema.key, rules, number))
     table = lake.readable(entity_table(name, rules[number].name))

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pyiceberg.table import Table
 
 from ddb_lake.core.layout.table_names import entity_table
-from ddb_lake.core.schema.key_patterns import part_path
-from ddb_lake.core.schema.table_schema import Column, pointer
+from ddb_lake.core.schema.table_schema import Column
+from ddb_lake.engine.entity_rows import without_parts
 from ddb_lake.engine.misfits import Misfit, count_misfits, misfits_of
 from ddb_lake.lake.entity_state import EntityState
 from ddb_lake.lake.scan import scan_table
@@ -40,8 +40,7 @@ def find_misfits(lake: Lake, name: str, executor: Executor | None = None) -> tup
 def find_entity_misfits(lake: Lake, name: str, executor: Executor | None = None) -> dict[str, tuple[Misfit, ...]]:
     """As `find_misfits`, for the table of each entity that has such attributes, by the table's name.
 
-    An entity has columns of its own, so a type that is rare in it may have a column in `current` only. Parts of keys are not
-    attributes; the check `entities_complete` counts them.
+    An entity has columns of its own, so a type that is rare in it may have a column in `current` only.
 
     Raises:
         ConfigError: the table is not configured.
@@ -54,8 +53,7 @@ def find_entity_misfits(lake: Lake, name: str, executor: Executor | None = None)
         if table is None or state is None:
             continue
         misfits = _misfits(lake, table, state.schema.columns, executor)
-        parts = {pointer(part_path(part)) for part in entity.rule.parts}
-        if attributes := tuple(one for one in misfits if one.pointer not in parts):
+        if attributes := without_parts(misfits, entity.rule):
             found[full_name] = attributes
     return found
 

@@ -12,10 +12,12 @@ from ddb_lake.core.schema.table_schema import NameCollision, name_collisions
 from ddb_lake.lake.scan import live_files
 from ddb_lake.lake.state import CurrentState, changes_state
 from ddb_lake.pipeline.apply.ledger import read_ledger
+from ddb_lake.pipeline.former_entities import former_entities
 from ddb_lake.pipeline.merge.entity_source import entities_behind
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.protection import changed_rules
 from ddb_lake.pipeline.read.quarantine import count_open
+from ddb_lake.pipeline.read.unused_columns import UnusedColumn, find_unused_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,9 @@ class TableStatus:
         name_collisions: columns whose names have a suffix, because another attribute has the name.
         entities: the tables of entities.
         changed_rules: attributes whose rule (`drop`, `hash`, `mask`) is another one than that by which the files were begun.
+        former_entities: the tables of entities that are not in the configuration any more; None if the tables of the catalog
+            were not listed, because that is a request. `ddb-lake doctor` lists them.
+        unused_columns: settings in `columns` of attributes that no item has.
     """
 
     table: str
@@ -80,6 +85,8 @@ class TableStatus:
     name_collisions: tuple[NameCollision, ...] = ()
     entities: tuple[EntityStatus, ...] = ()
     changed_rules: tuple[str, ...] = ()
+    former_entities: tuple[str, ...] | None = None
+    unused_columns: tuple[UnusedColumn, ...] = ()
 
 
 def table_status(lake: Lake, name: str) -> TableStatus:
@@ -147,6 +154,8 @@ def table_status(lake: Lake, name: str) -> TableStatus:
         name_collisions=name_collisions(state.schema),
         entities=tuple(_entities(lake, name)),
         changed_rules=changed_rules(lake, name),
+        former_entities=former_entities(lake, name) if lake.catalog.has_own_database else None,
+        unused_columns=find_unused_columns(lake, name),
     )
 
 

@@ -42,3 +42,65 @@ def test_apply_names_the_attribute_of_its_records_and_what_to_write_in_the_confi
     query = "SELECT created FROM orders WHERE id = 'u1'"
     assert json.loads(run("query", query, "--json").stdout) == [{"created": "1"}]
     assert "does not hold" not in run("doctor").stdout
+
+
+SINGLE_TABLE = """\
+warehouse: warehouse
+tables:
+  - name: orders
+    key: [id]
+    columns: {creatd: string}
+    entities:
+      - {name: user, key: {id: "USER#{user}"}, columns: {usr: long, total: long}}
+      - {name: order, key: {id: "ORDER#{n}"}, columns: {n: long}}
+"""
+
+
+def test_entities_report_values_without_a_column_settings_without_effect_and_their_end(
+    run: Run, project: Path, tmp_path: Path
+) -> None:
+    (project / "ddb_lake.yaml").write_text(SINGLE_TABLE)
+    items = [item(f"USER#{n}", created=n) for n in range(150)] + [item(f"ORDER#{n}", created="x") for n in range(150)]
+    loaded = run("load", "orders", full(items).write(tmp_path / "exports"))
+    unused = [
+        "orders: no item has a value of 'creatd', which `columns` names; did you mean 'created'?",
+        "orders_user: no item has a value of 'usr', which `columns` names; did you mean 'user'?",
+        "orders_user: no item has a value of 'total', which `columns` names",
+    ]
+    assert [line for line in unused if f"Warning: {line}" not in loaded.stderr.splitlines()] == []
+    landed = land(tmp_path / "landed", change(T0_US + 1, item("USER#x", created="on Monday")))
+    applied = run("apply", "orders", landed)
+    assert "orders_user: attribute 'created': column created (long) does not hold 1 of type S" in applied.stderr
+    assert "orders: attribute 'created'" not in applied.stderr, "the table of all items has a column for texts"
+    status = json.loads(run("status", "orders", "--json").stdout)
+    assert [one["attribute"] for one in status["unused_columns"]] == ["creatd", "usr", "total"]
+    doctor = run("doctor").stdout
+    assert all(line in doctor for line in unused)
+    in_configuration = run("drop-entity", "orders", "user")
+    assert in_configuration.exit_code == 2 and "orders_user is a table of the configuration" in in_configuration.stderr
+    (project / "ddb_lake.yaml").write_text(
+        SINGLE_TABLE.partition("      - {name: user")[0].replace("creatd", "created") + ORDER
+    )
+    assert run("apply", "orders", landed).exit_code == 0
+    assert json.loads(run("status", "orders", "--json").stdout)["former_entities"] == ["orders_user"]
+    assert "orders_user is not updated" in run("status", "orders").stdout
+    assert "`ddb-lake drop-entity orders user`" in run("doctor").stdout
+    erased = run("erase", "orders", "--key", '{"id": "USER#x"}', "--yes")
+    assert "orders_user: the table of a former entity may have the item" in erased.stderr
+    folder = project / "warehouse/ddb_lake/orders_user"
+    assert folder.is_dir()
+    dropped = run("drop-entity", "orders", "user")
+    assert dropped.exit_code == 0 and "orders_user: dropped, with 151 rows" in dropped.stdout, dropped.output
+    assert not [path for path in folder.rglob("*") if path.is_file()]
+    assert json.loads(run("status", "orders", "--json").stdout)["former_entities"] == []
+    again = run("drop-entity", "orders", "user")
+    assert again.exit_code == 2 and "no table of a former entity" in again.stderr
+    (project / "ddb_lake.yaml").write_text(SINGLE_TABLE)
+    assert run("sync", "orders").exit_code == 0
+    counted = json.loads(run("query", "SELECT count(*) AS n FROM orders_user", "--json").stdout)
+    assert counted == [{"n": 150}], "the entity is configured again; one item was erased"
+
+
+ORDER = """\
+      - {name: order, key: {id: "ORDER#{n}"}, columns: {n: long}}
+"""

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddb_lake.core.schema.key_patterns import EntityRule, KeyPattern, entity_of
+from ddb_lake.core.schema.key_patterns import (
+    EntityRule,
+    KeyPattern,
+    beside_parts,
+    entity_of,
+    is_named_as_key,
+    part_path,
+)
 from ddb_lake_tests.support.effort import examples
 from ddb_lake_tests.support.entity_histories import matched_by_trying, pattern_texts
 
@@ -78,3 +85,30 @@ def test_first_entity_wins() -> None:
     assert entity_of(rules[:2], {"PK": "X", "SK": "X"}) is None
     rest = entity_of(rules, {"PK": "X", "SK": "X"})
     assert rest is not None and rest.name == "rest"
+
+
+NAMES = st.text("{}ab", min_size=1, max_size=6)
+
+
+@examples(100, 2_000)
+@given(parts=st.sets(st.sampled_from(["a", "b", "ab"])), names=st.sets(NAMES, max_size=20))
+def test_attributes_have_names_of_their_own_beside_the_parts(parts: set[str], names: set[str]) -> None:
+    given_names = [beside_parts(name, parts) for name in names]
+    spelled = {part_path(part)[0] for part in parts}
+    assert len(set(given_names)) == len(names) and spelled.isdisjoint(given_names)
+    assert all(given_name == name for given_name, name in zip(given_names, names, strict=True) if "{" not in name)
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "same"),
+    [
+        ("id", "id", True),
+        ("order_id", "Order-ID", True),
+        ("id", "{id}", True),
+        ("id", "{{id}", True),
+        ("id", "{id", False),
+        ("id", "ids", False),
+    ],
+)
+def test_part_that_would_have_the_column_of_a_key_attribute(part: str, key: str, same: bool) -> None:
+    assert is_named_as_key(part, [key]) is same

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ddb_lake.checks.check import Subject
 from ddb_lake.checks.entities import entities_complete
 from ddb_lake.core.values.change_record import Item
-from ddb_lake.errors import CheckFailed, ConfigError
+from ddb_lake.errors import ConfigError
 from ddb_lake.lake.commit import Delta
 from ddb_lake.lake.entity_state import EntityState
 from ddb_lake.pipeline.apply.apply import apply_objects
@@ -150,9 +150,25 @@ def test_entities_as_of_an_instant(tmp_path: Path) -> None:
         assert queried(lake, sql, later - 1) == [(7, 1, 1)]
 
 
-def test_attribute_that_is_named_as_a_part_is_an_error(tmp_path: Path) -> None:
-    with lake_of(tmp_path / "lake", table()) as lake, pytest.raises(CheckFailed, match="Give the part another name"):
-        _loaded(tmp_path / "export", lake, item("USER#ann", "ORDER#7", **{"{number}": 1}))
+def test_attribute_that_is_spelled_as_a_part_has_a_column_of_its_own(tmp_path: Path) -> None:
+    with lake_of(tmp_path / "lake", table()) as lake:
+        _loaded(
+            tmp_path / "export",
+            lake,
+            item("USER#ann", "ORDER#7", **{"{number}": 1}),
+            item("USER#bob", "ORDER#8", **{"{number}": {"M": {"a": {"NULL": True}}}, "{{number}": "x"}),
+            item("USER#bob", "PROFILE", **{"{number}": 2}),
+        )
+        check(lake)
+        orders = queried(lake, "SELECT number, __number_, ___number_ FROM app_order ORDER BY number")
+        assert orders == [(7, 1, None), (8, None, "x")]
+        assert queried(lake, "SELECT _number_ FROM app_user") == [(2,)]
+        later = T0_US + 30 * MINUTE_US
+        old = item("USER#ann", "ORDER#7", **{"{number}": 1})
+        apply_objects(lake, "app", [land(tmp_path / "object", record(later, {**old, "{customer}": {"S": "y"}}, old))])
+        check(lake)
+        assert queried(lake, "SELECT customer, __customer_ FROM app_order WHERE number = 7") == [("ann", "y")]
+        assert queried(lake, "SELECT number, __number_ FROM app_order WHERE number = 7", later - 1) == [(7, 1)]
 
 
 def test_text_that_has_the_pointer_of_a_part_is_no_attribute(tmp_path: Path) -> None:
