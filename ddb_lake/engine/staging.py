@@ -64,7 +64,9 @@ STAGED_QUARANTINE = pa.schema(
     ]
 )
 
-_DICTIONARY_COLUMNS = ["kind", "event_name", "stream", "shard", "object", "reason"]
+DICTIONARY_COLUMNS = ["kind", "event_name", "stream", "shard", "object", "reason"]
+"""The columns with few values in a file."""
+
 _OTHER_KEY = (
     "Keys: the record's key is {}, that of the table {}: correct `key` in the configuration, then replay the quarantine"
 )
@@ -259,7 +261,7 @@ class StagingWriter:
         self._on_invalid = on_invalid
         self._schema = schema
         self._batch = _Batch()
-        self._writer = pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=_DICTIONARY_COLUMNS)
+        self._writer = pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=DICTIONARY_COLUMNS)
 
     def add(self, row: tuple[Any, ...], size_bytes: int = 0, source: Any = None) -> None:
         """Add a row. `size_bytes`: about its size in memory. `source`: of an unvalidated row; None: the row is valid."""

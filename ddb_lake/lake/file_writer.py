@@ -5,6 +5,7 @@ A written file is in no table until a commit names it (`lake.commit`). `lake.sca
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
@@ -237,17 +238,35 @@ class FileWriter:
                 for path in self._copy(query, staged, options):
                     annotate_lists(Path(path))
                     uploaded.append(target + path.removeprefix(staged))
-                    with (
-                        self._io.new_output(uploaded[-1]).create(overwrite=True) as output,
-                        Path(path).open("rb") as file,
-                    ):
-                        shutil.copyfileobj(file, output, _UPLOAD_BYTES)
+                    self._upload(Path(path), uploaded[-1])
                     Path(path).unlink()
             except BaseException:
                 with suppress(OSError):  # compaction removes a file that is not found now
                     self.remove(uploaded)
                 raise
         return uploaded
+
+    def _upload(self, path: Path, target: str) -> None:
+        with self._io.new_output(target).create(overwrite=True) as output, path.open("rb") as file:
+            shutil.copyfileobj(file, output, _UPLOAD_BYTES)
+
+    def adopt(self, path: Path) -> str:
+        """Put a complete local file, with the columns and field ids of the table, beside the table's files.
+
+        The file stays where it is, so an attempt that fails can be repeated. It may be a link, so the caller does not change it.
+
+        Returns:
+            The path of the file of the table.
+        """
+        target = f"{self._folder}/{uuid.uuid4().hex}.parquet"
+        if "://" in target:
+            self._upload(path, target)
+        else:
+            try:
+                os.link(path, target)
+            except OSError:  # another file system, or one without links
+                shutil.copyfile(path, target)
+        return self._scheme + target
 
     def write(self, query: str, metadata: TableMetadata, *, split: bool = False, row_bytes: int = 0) -> list[DataFile]:
         """Write the rows of a query, as `write_paths`. Returns the manifest entries of the files."""

@@ -14,6 +14,7 @@ from ddb_lake.engine.misfits import UnheldValues, unheld_values
 from ddb_lake.engine.session import Session
 from ddb_lake.lake.file_writer import FileWriter, rewrite
 from ddb_lake.lake.scan import TableScan
+from ddb_lake.pipeline.apply.changelog_files import ChangelogFormat
 from ddb_lake.pipeline.apply.deduplication import Deduplicator, LocalDeduplicator, ReadGroup
 from ddb_lake.pipeline.apply.object_reader import GroupReader, ReadOptions, StagedTable, fetch, groups
 from ddb_lake.pipeline.apply.parallel_reader import ReadPlan, read_parallel
@@ -42,7 +43,11 @@ class LocalExecutor:
         lake, name = self._lake, self._settings.name
         options = ReadOptions(name, lake.routes())
         definition = table_definition(lake, name)
-        staged = read_parallel(ReadPlan(session.folder, options, definition), refs)
+        staged = read_parallel(
+            ReadPlan(session.folder, options, definition),
+            refs,
+            lambda: ChangelogFormat.of_next_commit(lake.changes(name)),
+        )
         keys = {name: definition.key}
         if staged is None:
             known = {name: definition} if definition.key else {}

@@ -65,14 +65,15 @@ def assert_readers_agree(lake: Lake, name: str) -> None:
 
 PARQUET_TYPES = {
     StringType: ("BYTE_ARRAY", {"Type": "String"}),
-    LongType: ("INT64", {"Type": "Int", "bitWidth": 64, "isSigned": True}),
+    LongType: ("INT64", {}),
     DoubleType: ("DOUBLE", {"Type": "None"}),
     BinaryType: ("BYTE_ARRAY", {"Type": "None"}),
     BooleanType: ("BOOLEAN", {"Type": "None"}),
     TimestampType: ("INT64", {"Type": "Timestamp", "isAdjustedToUTC": False, "timeUnit": "microseconds"}),
     DecimalType: ("FIXED_LEN_BYTE_ARRAY", {"Type": "Decimal"}),
 }
-"""By Iceberg type, the physical and logical type in Parquet. A decimal of 38 digits has no smaller physical type.
+"""By Iceberg type, the physical and logical type in Parquet. A decimal of 38 digits has no smaller physical type. A whole number needs
+no logical type.
 https://iceberg.apache.org/spec/#parquet
 """
 
@@ -119,6 +120,8 @@ def _assert_type(place: str, leaf: Any, kind: IcebergType) -> None:
         assert kind.precision == 38, f"{place}: a decimal of {kind.precision} digits may have another physical type"
         logical = {**logical, "precision": kind.precision, "scale": kind.scale}
     found = json.loads(leaf.logical_type.to_json())
+    if isinstance(kind, LongType):
+        assert found in ({"Type": "None"}, {"Type": "Int", "bitWidth": 64, "isSigned": True}), f"{place} is {found}"
     assert leaf.physical_type == physical, f"{place} is {leaf.physical_type}, and {kind} needs {physical}"
     assert logical.items() <= found.items(), f"{place} is {found}, and {kind} needs {logical}"
 

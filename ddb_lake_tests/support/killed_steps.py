@@ -185,6 +185,7 @@ _STEPS: Sequence[tuple[Any, str, _Describe]] = (
     (Landing, "put", lambda *_: LANDED),
     (LakeCatalog, "create", lambda catalog, name, *_, **__: f"{name} created"),
     (FileWriter, "write_paths", lambda *_, **__: "data files written"),
+    (FileWriter, "adopt", lambda *_: "file of a reader adopted"),
     (FileWriter, "write_deletes", lambda *_: "position deletes written"),
     (_DeltaProducer, "commit", lambda producer: f"snapshot staged on {producer._target_branch}"),
     (SqlCatalog, "_write_metadata", lambda *_, **__: UNCOMMITTED),

@@ -188,8 +188,9 @@ class LocalDeduplicator:
         self, table: Table, objects: NumberedObjects, write: ChangesWrite
     ) -> tuple[list[DataFile], Figures]:
         """Write the records that the changelog does not have, without those of erased keys."""
-        session, path = self._session, self._staged.changes.path
-        rows = with_arrival_hours(session, with_row_positions(path), [(number, o.hour_us) for number, o in objects])
+        session, files = self._session, self._staged.files
+        staged_rows = self._rows(objects)
+        rows = with_arrival_hours(session, staged_rows, [(number, o.hour_us) for number, o in objects])
         staged: int = session.value(f"SELECT count(*) FROM {rows}")
         # images are large, and are read when they are written
         columns = f"{_WITHOUT_IMAGES}, _key" if write.erased else _WITHOUT_IMAGES
@@ -201,9 +202,41 @@ class LocalDeduplicator:
         if new.count() < staged:
             rows = f"(SELECT r.* FROM {rows} r SEMI JOIN {new} n ON n.position = r.position)"
         writer = FileWriter.for_table(session.con, table)
-        paths, figures = new.write_changes(writer, write, rows, mean_row_bytes(session, str(path)))
+        complete = self._complete_files(table, new, write)
+        adopted = [writer.adopt(files[number].path) for number in complete]
+        row_bytes = mean_row_bytes(session, [str(self._staged.changes.path), *(str(file.path) for file in files)])
+        paths, figures = new.write_changes(writer, write, rows, row_bytes, _in_files(complete))
         new.drop()
-        return writer.entries(paths, table.metadata), replace(figures, staged=staged, refused=refused)
+        return writer.entries([*adopted, *paths], table.metadata), replace(figures, staged=staged, refused=refused)
+
+    def _rows(self, objects: NumberedObjects) -> str:
+        """A relation of the staged rows of some objects, or of all, with the column `position`. It is valid until the next call."""
+        staged = with_row_positions(self._staged.changes.path)
+        if not self._staged.files:
+            return staged
+        # a file of the changelog has the names of objects, which differ in a group, and not their numbers
+        names = pa.array([o.ref.uri for _, o in objects], pa.string())
+        numbers = pa.array([number for number, _ in objects], pa.int64())
+        self._session.con.register("names_of_group", pa.table([names, numbers], names=["uri", "number"]))
+        self._session.con.execute("CREATE OR REPLACE TABLE objects_by_name AS SELECT uri, number FROM names_of_group")
+        self._session.con.unregister("names_of_group")
+        written = [
+            f"SELECT f.* EXCLUDE (arrival_hour, _batch), o.number AS _object FROM ("
+            f"SELECT *, {(_FIRST_FILE + number) << _ROW_BITS} + file_row_number AS position"
+            f" FROM read_parquet({literal(str(file.path))}, file_row_number = true)) f"
+            " JOIN objects_by_name o ON o.uri = f.object"
+            for number, file in enumerate(self._staged.files)
+        ]
+        return f"({' UNION ALL BY NAME '.join([f'SELECT * FROM {staged}', *written])})"
+
+    def _complete_files(self, table: Table, new: NewRows, write: ChangesWrite) -> list[int]:
+        """The numbers of the files that can become files of the changelog: each of their rows is new, and is what the changelog gets."""
+        files = self._staged.files
+        if not files or write.erased.allows_recreation:
+            return []
+        counts = dict(self._session.rows(f"SELECT {_FILE}, count(*) FROM {new} GROUP BY 1"))
+        complete = [number for number, file in enumerate(files) if counts.get(_FIRST_FILE + number) == file.rows]
+        return complete if all(file.form.is_of(table) for file in files[:1]) else []  # a group has one format
 
     def write_rejected(
         self, table: Table, objects: NumberedObjects, write: RejectedWrite
@@ -251,9 +284,21 @@ def with_arrival_hours(session: Session, rows: str, hours: Sequence[tuple[int, i
     return f"(SELECT r.*, o.arrival_hour FROM {rows} r JOIN staged_objects o ON o.number = r._object)"
 
 
+_ROW_BITS = 40
+_FIRST_FILE = 1 << 20
+"""A position has the number of a file and that of a row. Numbers from this one on are those of files of the changelog."""
+
+_FILE = f"position >> {_ROW_BITS}"
+
+
+def _in_files(numbers: Sequence[int]) -> str:
+    """SQL condition: a row is in one of these files of the changelog."""
+    return f"{_FILE} IN ({', '.join(str(_FIRST_FILE + number) for number in numbers)})" if numbers else "false"
+
+
 def with_row_positions(path: Path) -> str:
     """A relation of staged rows with the column `position`, which is different for each. `path` may be a pattern."""
-    position = "(file_index::BIGINT << 40) + file_row_number"
+    position = f"(file_index::BIGINT << {_ROW_BITS}) + file_row_number"
     return f"(SELECT *, {position} AS position FROM read_parquet({literal(str(path))}, file_row_number = true))"
 
 
@@ -333,7 +378,12 @@ class NewRows:
         return np.sort(np.asarray(column, dtype=np.int64))
 
     def write_changes(
-        self, writer: FileWriter, write: ChangesWrite, rows: str | None = None, row_bytes: int = 0
+        self,
+        writer: FileWriter,
+        write: ChangesWrite,
+        rows: str | None = None,
+        row_bytes: int = 0,
+        written: str = "false",
     ) -> tuple[list[str], Figures]:
         """Write the rows as files of the changelog, each of one arrival hour.
 
@@ -342,22 +392,26 @@ class NewRows:
             write: the number of the commit, and the erased keys.
             rows: a relation of the same rows with all columns, if this table lacks some.
             row_bytes: the approximate size of a row in memory; 0 if it is not known.
+            written: SQL condition that is true of rows that are in files already. They are counted, and not written.
 
         Returns:
-            The paths of the files, and figures, without `staged`.
+            The paths of the files that were written, and the figures of all rows, without `staged`.
         """
         paths: list[str] = []
         hours = self.session.rows(
-            f"SELECT arrival_hour, count(*), min(_object), max(_object) FROM {self} GROUP BY 1 ORDER BY 1"
+            f"SELECT arrival_hour, count(*), min(_object), max(_object), count(*) FILTER (NOT ({written}))"
+            f" FROM {self} GROUP BY 1 ORDER BY 1"
         )
-        for hour, _, first, last in hours:
+        for hour, _, first, last, missing in hours:
+            if not missing:
+                continue
             # the bounds of the objects let DuckDB skip row groups
-            condition = f"arrival_hour = TIMESTAMP '{hour.isoformat()}' AND _object BETWEEN {first} AND {last}"
+            condition = f"arrival_hour = TIMESTAMP '{hour.isoformat()}' AND _object BETWEEN {first} AND {last} AND NOT ({written})"
             query = f"SELECT *, {write.batch}::BIGINT AS _batch FROM {rows or self} WHERE {condition}"
             if write.erased.allows_recreation:
                 query = _without_erased_images(query, write.erased)
             paths += with_memory(self.session, partial(writer.write_paths, query, row_bytes=row_bytes))
-        return paths, self._figures({hour.isoformat(): count for hour, count, _, _ in hours})
+        return paths, self._figures({hour.isoformat(): count for hour, count, *_ in hours})
 
     def _figures(self, hours: dict[str, int]) -> Figures:
         first_us, last_us = self.session.rows(

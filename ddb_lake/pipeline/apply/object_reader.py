@@ -48,6 +48,7 @@ from ddb_lake.engine.staging import (
     unvalidated_row,
 )
 from ddb_lake.errors import UndecodableError
+from ddb_lake.pipeline.apply.changelog_files import ChangelogFile, ChangelogFiles, ChangelogFormat
 
 GROUP_BYTES = 64 * 1024 * 1024
 GROUP_OBJECTS = 10_000
@@ -155,11 +156,19 @@ class IngestedObject:
 
 @dataclass(frozen=True, slots=True)
 class StagedTable:
-    """Staged rows of one lake table. `records`: the number of outcomes by object (its number in the group)."""
+    """Staged rows of one lake table.
+
+    Attributes:
+        changes: rows of the changelog.
+        quarantine: rows of the quarantine.
+        records: the number of outcomes by object (its number in the group).
+        files: further rows of the changelog, in files that can become its own.
+    """
 
     changes: StagedRows
     quarantine: StagedRows
     records: Counter[int]
+    files: tuple[ChangelogFile, ...] = ()
 
     @classmethod
     def at(cls, stem: Path, changes: int, quarantined: int, records: Counter[int]) -> StagedTable:
@@ -369,9 +378,21 @@ class GroupReader:
     Each outcome goes the same way: find the lake table, make a row, stage it. `keys` has the key attributes of each table
     that was met; if a table's key is not known, it is that of its first record, sorted by name. `records`: the number of outcomes
     up to now; `records_of_kernel`: of those that the record kernel read.
+
+    Args:
+        folder: for the staged rows.
+        options: how the objects are read.
+        definition_of: of the tables.
+        changelog: of the applied table. If it is given, rows that the record kernel read are written as files of it where possible.
     """
 
-    def __init__(self, folder: Path, options: ReadOptions, definition_of: DefinitionOf) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        options: ReadOptions,
+        definition_of: DefinitionOf,
+        changelog: ChangelogFormat | None = None,
+    ) -> None:
         self.keys: dict[str, tuple[str, ...]] = {}
         self._unreadable = Unreadable()
         self._folder = folder
@@ -385,6 +406,7 @@ class GroupReader:
         self._other_records = BatchValidator(self._on_invalid_other)
         self._content = _LastContent()
         self._native: NativeReader | None = None
+        self._files = None if changelog is None else ChangelogFiles(folder, changelog)
         self.records = self.records_of_kernel = 0
 
     def read(self, objects: Iterable[tuple[ObjectRef, bytes]]) -> StagedGroup:
@@ -401,9 +423,11 @@ class GroupReader:
         for writers in [*self._writers.values()]:  # an invalid record of one table may go to another's quarantine
             writers.changes.flush()
         staged = {table: writers.close() for table, writers in self._writers.items()}
+        if self._files is not None and (files := self._files.close()):
+            staged[self._options.table] = replace(staged[self._options.table], files=files)
         return StagedGroup(
             [tally.result(self._by_table(number)) for number, tally in self._tallies.items()],
-            {table: rows for table, rows in staged.items() if rows.changes.rows or rows.quarantine.rows},
+            {table: rows for table, rows in staged.items() if rows.changes.rows or rows.quarantine.rows or rows.files},
             +self._other_tables,  # without tables whose count is zero
             self._unreadable,
         )
@@ -468,8 +492,12 @@ class GroupReader:
             self._stage_native_rows()
 
     def _stage_native_rows(self) -> None:
-        if self._native is not None and self._native.rows:
-            self._writers_of(self._options.table).changes.write(self._native.take())
+        if self._native is None or not self._native.rows:
+            return
+        rows = self._native.take()
+        hours_us = {self._tallies[number].hour_us for number in rows.column("_object").unique().to_pylist()}
+        if self._files is None or not self._files.write(rows, list(hours_us)):
+            self._writers_of(self._options.table).changes.write(rows)
 
     # strict
 

@@ -31,6 +31,7 @@ from ddb_lake.core.operations.system import cpu_count
 from ddb_lake.engine.import_hook import hide_pandas
 from ddb_lake.engine.native.library import load
 from ddb_lake.errors import TransientError
+from ddb_lake.pipeline.apply.changelog_files import ChangelogFile, ChangelogFormat
 from ddb_lake.pipeline.apply.object_reader import (
     GroupReader,
     IngestedObject,
@@ -102,7 +103,7 @@ class ReadPlan:
 class ReadShare:
     """The result of one reader: the objects by their numbers, and the numbers of rows in its folder.
 
-    `changes`, `quarantined`: None if nothing was staged. `records`: as in `StagedTable`.
+    `changes`, `quarantined`: None if nothing was staged. `records`, `files`: as in `StagedTable`.
     """
 
     objects: list[tuple[int, IngestedObject]]
@@ -111,16 +112,25 @@ class ReadShare:
     quarantined: int | None
     records: Counter[int]
     unreadable: Unreadable
+    files: tuple[ChangelogFile, ...] = ()
 
 
 # --- the calling process
 
 
-def read_parallel(plan: ReadPlan, refs: Sequence[ObjectRef]) -> StagedGroup | None:
+def read_parallel(
+    plan: ReadPlan, refs: Sequence[ObjectRef], changelog: Callable[[], ChangelogFormat | None] = lambda: None
+) -> StagedGroup | None:
     """Read a group by several readers.
 
-    Returns None if one reader must read it, or reads it faster: the group is small, it has records of a second configured
-    table, or the table's key is not known (then the first record decides it, and several readers could disagree).
+    Args:
+        plan: how the group is read.
+        refs: the objects.
+        changelog: returns the format of the table's changelog, if threads may write its files; asked if threads read.
+
+    Returns:
+        None if one reader must read it, or reads it faster: the group is small, it has records of a second configured
+        table, or the table's key is not known (then the first record decides it, and several readers could disagree).
 
     Raises:
         TransientError: a process died. Errors of fetching an object are raised as they are.
@@ -133,7 +143,8 @@ def read_parallel(plan: ReadPlan, refs: Sequence[ObjectRef]) -> StagedGroup | No
     try:
         if size_bytes >= THREADS_BYTES and _is_for_kernel(plan):
             try:
-                return _merged(plan, _read_by_threads(plan, shares))
+                are_distinct = len({ref.uri for ref in refs}) == len(refs)  # the rows of its files have names alone
+                return _merged(plan, _read_by_threads(plan, shares, changelog() if are_distinct else None))
             except _LeftToPythonError:
                 for number in range(count):
                     shutil.rmtree(_folder(plan, number))
@@ -163,7 +174,9 @@ def _read_by_processes(plan: ReadPlan, shares: Sequence[list[Numbered]]) -> list
                 process.kill()
 
 
-def _read_by_threads(plan: ReadPlan, shares: Sequence[list[Numbered]]) -> list[ReadShare]:
+def _read_by_threads(
+    plan: ReadPlan, shares: Sequence[list[Numbered]], changelog: ChangelogFormat | None
+) -> list[ReadShare]:
     """Raises what the first reader that failed raised; the others stop before their next object."""
     stop = Event()
     with ThreadPoolExecutor(len(shares), thread_name_prefix="read") as pool:
@@ -171,7 +184,7 @@ def _read_by_threads(plan: ReadPlan, shares: Sequence[list[Numbered]]) -> list[R
         for number, objects in enumerate(shares):
             own = replace(plan, folder=_folder(plan, number))
             own.folder.mkdir()
-            futures.append(pool.submit(_read, own, objects, partial(_watched, stop)))
+            futures.append(pool.submit(_read, own, objects, partial(_watched, stop), changelog))
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
         finally:
@@ -239,7 +252,8 @@ def _merged(plan: ReadPlan, shares: Sequence[ReadShare]) -> StagedGroup:
     if staged:
         changes, quarantined = sum(s.changes or 0 for s in staged), sum(s.quarantined or 0 for s in staged)
         records = sum((s.records for s in staged), Counter[int]())
-        group.tables[plan.options.table] = StagedTable.at(plan.folder / "reader-*" / "0", changes, quarantined, records)
+        rows = StagedTable.at(plan.folder / "reader-*" / "0", changes, quarantined, records)
+        group.tables[plan.options.table] = replace(rows, files=tuple(file for s in staged for file in s.files))
     return group
 
 
@@ -264,10 +278,15 @@ def main() -> None:
 Watch = Callable[[GroupReader, Iterator[Any]], Iterator[Any]]
 
 
-def _read(plan: ReadPlan, objects: list[Numbered], watch: Watch = lambda _reader, objects: objects) -> ReadShare:
-    """Read a share. `watch`: is passed the objects on their way to the reader."""
+def _read(
+    plan: ReadPlan,
+    objects: list[Numbered],
+    watch: Watch = lambda _reader, objects: objects,
+    changelog: ChangelogFormat | None = None,
+) -> ReadShare:
+    """Read a share. `watch`: is passed the objects on their way to the reader. `changelog`: as in `GroupReader`."""
     table = plan.options.table
-    reader = GroupReader(plan.folder, plan.options, only({table: plan.definition}))
+    reader = GroupReader(plan.folder, plan.options, only({table: plan.definition}), changelog)
     numbers = [number for number, _ in objects]
     expect_bucket_owners(plan.owners)
     fetched = fetch(ObjectStore(), [ref for _, ref in objects], plan.copies)
@@ -280,4 +299,5 @@ def _read(plan: ReadPlan, objects: list[Numbered], watch: Watch = lambda _reader
         staged.quarantine.rows if staged else None,
         staged.records if staged else Counter(),
         group.unreadable,
+        staged.files if staged else (),
     )
