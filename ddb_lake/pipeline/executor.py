@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # the steps import this module for their types only, and so d
     from ddb_lake.lake.scan import TableScan
     from ddb_lake.pipeline.apply.deduplication import ReadGroup
     from ddb_lake.pipeline.load.export_files import Export
+    from ddb_lake.pipeline.load.increments import IncrementRows
     from ddb_lake.pipeline.load.snapshot_writer import SnapshotTarget, SnapshotWriter
     from ddb_lake.pipeline.merge.entity_source import EntitySource
     from ddb_lake.pipeline.merge.sources import MergeSources
@@ -45,6 +46,13 @@ class Executor(Protocol):
 
         Raises UnreachableError or DamagedError if an object cannot be fetched. Content that is no record is rejected,
         which is no error.
+        """
+
+    def read_increment(self, session: Session, export: Export) -> IncrementRows:
+        """Read the lines of an incremental export of the table into staged rows.
+
+        Raises:
+            ExportError: a data file is missing, differs from the manifest, or has another number of lines.
         """
 
     def plan_merge(self, session: Session, table: Table, sources: MergeSources) -> PlannedMerge:

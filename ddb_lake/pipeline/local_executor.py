@@ -19,6 +19,7 @@ from ddb_lake.pipeline.apply.deduplication import Deduplicator, LocalDeduplicato
 from ddb_lake.pipeline.apply.object_reader import GroupReader, ReadOptions, StagedTable, fetch, groups
 from ddb_lake.pipeline.apply.parallel_reader import ReadPlan, read_parallel
 from ddb_lake.pipeline.load.export_files import Export, download_files
+from ddb_lake.pipeline.load.increments import IncrementRows, read_increment
 from ddb_lake.pipeline.load.snapshot_writer import LocalSnapshotWriter, SnapshotTarget
 from ddb_lake.pipeline.merge.entity_source import EntitySource
 from ddb_lake.pipeline.merge.local_entities import LocalEntityRows
@@ -60,6 +61,10 @@ class LocalExecutor:
             rows[name] = StagedTable.empty(session.folder)
         tables: dict[str, Deduplicator] = {table: LocalDeduplicator(session, rows[table]) for table in rows}
         return ReadGroup(staged.objects, tables, staged.other_tables, keys)
+
+    def read_increment(self, session: Session, export: Export) -> IncrementRows:
+        """Read by several processes, or by this one if the data files are small."""
+        return read_increment(self._lake, session, self._settings.name, export)
 
     def plan_merge(self, session: Session, table: Table, sources: MergeSources) -> LocalMerge:  # noqa: ARG002
         """Decide by statements in the session."""

@@ -14,9 +14,11 @@ from ddb_lake.core.schema.table_schema import Column
 from ddb_lake.engine.misfits import UnheldValues
 from ddb_lake.engine.session import Session
 from ddb_lake.lake.scan import TableScan
+from ddb_lake.pipeline.apply.changelog import not_ingested
 from ddb_lake.pipeline.apply.deduplication import Deduplicator, LocalDeduplicator, ReadGroup
 from ddb_lake.pipeline.apply.object_reader import StagedTable
 from ddb_lake.pipeline.load.export_files import Export
+from ddb_lake.pipeline.load.increments import IncrementRows
 from ddb_lake.pipeline.load.snapshot_writer import SnapshotTarget
 from ddb_lake.pipeline.merge.entity_source import EntitySource
 from ddb_lake.pipeline.merge.sources import MergeSources
@@ -25,6 +27,7 @@ from ddb_lake.spark.access import table_access
 from ddb_lake.spark.carrier import Carrier, SparkCarrier
 from ddb_lake.spark.changelog import SparkDeduplicator
 from ddb_lake.spark.entities import SparkEntityRows
+from ddb_lake.spark.increment_reader import read_increment_on_spark
 from ddb_lake.spark.merge import SparkMerge
 from ddb_lake.spark.object_reader import object_groups, read_objects_on_spark
 from ddb_lake.spark.scan_tasks import CountUnheld, RewriteFiles, count_unheld, part_of, parts_of, rewrite_files
@@ -56,6 +59,17 @@ class SparkExecutor:
         tables: dict[str, Deduplicator] = {self._settings.name: no_rows}
         tables |= {table: SparkDeduplicator(self._lake, session, self._carrier, table, group) for table in group.tables}
         return ReadGroup(group.objects, tables, group.other_tables, group.keys)
+
+    def read_increment(self, session: Session, export: Export) -> IncrementRows:
+        """Read by tasks; each task reads some data files, and the rows stay in scratch files."""
+        lake, name = self._lake, self._settings.name
+        read = read_increment_on_spark(lake, self._carrier, name, export)
+        refs = [one.ref for one in read.group.objects]
+        rows: Deduplicator = LocalDeduplicator(session, StagedTable.empty(session.folder))
+        if name in read.group.tables:
+            rows = SparkDeduplicator(lake, session, self._carrier, name, read.group)
+        is_known = bool(refs) and not not_ingested(lake, session, name, refs)
+        return IncrementRows(read.group.objects, rows, read.group.keys.get(name, ()), is_known, read.invalid)
 
     def plan_merge(self, session: Session, table: Table, sources: MergeSources) -> SparkMerge:
         """Decide by tasks; each task decides a bucket of keys."""

@@ -142,7 +142,7 @@ def read_objects_on_spark(lake: Lake, carrier: Carrier, table: str, refs: Sequen
             for result in results
             if result.unknown_table is not None
         }
-    return _joined(done, scratch)
+    return joined(done, scratch)
 
 
 def _shares(refs: Sequence[ObjectRef], cores: int) -> list[tuple[tuple[int, ObjectRef], ...]]:
@@ -157,7 +157,8 @@ def _shares(refs: Sequence[ObjectRef], cores: int) -> list[tuple[tuple[int, Obje
     return [tuple(share) for share in shares.values()]
 
 
-def _joined(results: Sequence[ReadResult], scratch: ScratchFolder) -> SparkGroup:
+def joined(results: Sequence[ReadResult], scratch: ScratchFolder) -> SparkGroup:
+    """What several tasks read, as one group."""
     numbered = sorted((entry for result in results for entry in result.objects), key=lambda entry: entry[0])
     tables: dict[str, list[StagedShare]] = {}
     keys: dict[str, tuple[str, ...]] = {}
@@ -189,14 +190,20 @@ def read_objects(task: ReadTask) -> ReadResult:
             group = reader.read_numbered(zip(numbers, fetched, strict=True))
         except UnknownTableError as unknown:
             return ReadResult([], Counter(), {}, {}, unknown_table=unknown.table)
-        tables = {name: _staged_share(task, staged) for name, staged in group.tables.items()}
+        tables = {
+            name: staged_share(task.access, task.scratch, frozenset(numbers), staged)
+            for name, staged in group.tables.items()
+        }
         objects = list(zip(numbers, group.objects, strict=True))
         return ReadResult(objects, group.other_tables, reader.keys, tables)
 
 
-def _staged_share(task: ReadTask, staged: StagedTable) -> StagedShare:
+def staged_share(
+    access: TableAccess, scratch: ScratchFolder, numbers: frozenset[int], staged: StagedTable
+) -> StagedShare:
+    """Move the rows of the objects with these numbers to scratch."""
     share = StagedShare(
-        frozenset(number for number, _ in task.objects),
+        numbers,
         sum(staged.records.values()),
         None,
         staged.changes.rows,
@@ -206,19 +213,19 @@ def _staged_share(task: ReadTask, staged: StagedTable) -> StagedShare:
     )
     if share.rows:
         share = replace(share, minutes=_minutes(staged.changes.path))
-        share = replace(share, changes=_copy_to_scratch(task, staged.changes.path))
+        share = replace(share, changes=_copy_to_scratch(access, scratch, staged.changes.path))
     if share.rejected:
-        share = replace(share, quarantine=_copy_to_scratch(task, staged.quarantine.path))
+        share = replace(share, quarantine=_copy_to_scratch(access, scratch, staged.quarantine.path))
     return share
 
 
-def _copy_to_scratch(task: ReadTask, path: Path) -> str:
-    name = task.scratch.new_name()
-    target = task.scratch.path(name)
-    if task.access.local:
+def _copy_to_scratch(access: TableAccess, scratch: ScratchFolder, path: Path) -> str:
+    name = scratch.new_name()
+    target = scratch.path(name)
+    if access.local:
         shutil.move(path, target)
     else:
-        with path.open("rb") as source, task.access.io.new_output(target).create() as out:
+        with path.open("rb") as source, access.io.new_output(target).create() as out:
             shutil.copyfileobj(source, out, 16 * 1024 * 1024)
     return name
 

@@ -11,10 +11,9 @@ not committed.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import accumulate
 
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
@@ -22,7 +21,6 @@ from pyiceberg.table import Table
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
 from ddb_lake.core.capture.export_windows import Window
-from ddb_lake.core.decode.routing import Routes
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, new_collisions
@@ -32,7 +30,7 @@ from ddb_lake.engine.misfits import Misfit
 from ddb_lake.engine.schema_fitting import extend_schema, fit_schema, guess_from
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.staging import StagedRows
-from ddb_lake.errors import ConfigError, ExportError
+from ddb_lake.errors import ConfigError
 from ddb_lake.lake.commit import EXPORT_BRANCH, Commit, Delta
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.scan import live_files
@@ -40,30 +38,14 @@ from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.state import CurrentState, LoadedExport, changes_state, current_state, lost_exports
 from ddb_lake.pipeline.apply.apply import everything_quarantined
 from ddb_lake.pipeline.apply.changelog import IngestResult, TableShare, ingest, not_ingested, quarantine_rows
-from ddb_lake.pipeline.apply.deduplication import LocalDeduplicator
 from ddb_lake.pipeline.apply.erasures import read_erased_keys
 from ddb_lake.pipeline.apply.object_reader import (
-    GroupReader,
     IngestedObject,
-    ReadOptions,
-    StagedGroup,
-    StagedTable,
-    Unreadable,
-    fetch,
-    only,
 )
-from ddb_lake.pipeline.apply.parallel_reader import MAX_READERS, ReadPlan, read_parallel
 from ddb_lake.pipeline.capture.gap_log import repair_by_export
 from ddb_lake.pipeline.load.erased_items import without_erased
 from ddb_lake.pipeline.load.export_files import (
     Export,
-    InvalidLine,
-    InvalidLines,
-    LocalFile,
-    check_line_lengths,
-    download_files,
-    ion_fault,
-    numbered_lines,
     open_export,
 )
 from ddb_lake.pipeline.load.snapshot_writer import SnapshotTarget, SnapshotWriter
@@ -92,7 +74,7 @@ from ddb_lake.pipeline.merge.sources import (
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.protection import warn_of_former_values
 from ddb_lake.pipeline.table_identity import check_origin
-from ddb_lake.pipeline.table_key import table_definition, table_key
+from ddb_lake.pipeline.table_key import table_key
 
 HOUR_US = 3_600_000_000
 
@@ -505,64 +487,14 @@ def _ingest_increment(
     Raises:
         ExportError: a line holds no valid record and `reject` is false, or the number of lines differs from the manifest.
     """
-    name, as_of_us = settings.name, export.summary.as_of_us
-    files = download_files(lake.objects, export, session.folder)
-    unknown = set(not_ingested(lake, session, name, [file.ref for file in files]))
-    new_files = [file for file in files if file.ref in unknown]
-    check_line_lengths(new_files)
-    staged, keys = _stage_increment(lake, session, ReadOptions(name, Routes({}), asserted_us=as_of_us), new_files)
-    for file, read in zip(new_files, staged.objects, strict=True):
-        if read.records != file.items:
-            raise ExportError(
-                "the number of lines is not that of the manifest",
-                uri=file.uri,
-                expected=file.items,
-                found=read.records,
-                hint="copy the file again",
-            )
-    invalid = _invalid_lines(new_files, staged.unreadable)
-    if invalid.count and not reject:
-        raise invalid.error()
-    rows = LocalDeduplicator(session, staged.tables.get(name) or StagedTable.empty(session.folder))
-    marker = IngestedObject(export_ref(export.summary.export_id), as_of_us // HOUR_US * HOUR_US, 0)
-    share = TableShare(name, rows, [*staged.objects, marker], keys, _window(export))
-    result = ingest(lake, session, share)
-    return None if files and not new_files else result
-
-
-def _stage_increment(
-    lake: Lake, session: Session, options: ReadOptions, files: Sequence[LocalFile]
-) -> tuple[StagedGroup, tuple[str, ...]]:
-    """Read data files by several processes, or by this one if they are small or the key is not known. Returns their rows and the key."""
-    name = options.table
-    refs, copies = [file.ref for file in files], {file.ref: file.path for file in files}
-    definition = table_definition(lake, name)
-    most = readers_that_fit([file.content_bytes for file in files], lake.settings.memory_bytes)
-    staged = read_parallel(ReadPlan(session.folder, options, definition, copies, min(most, MAX_READERS)), refs)
-    if staged is not None:
-        return staged, definition.key
-    reader = GroupReader(session.folder, options, only({name: definition}))
-    staged = reader.read(fetch(lake.objects, refs, copies))
-    return staged, reader.keys.get(name, ())
-
-
-def readers_that_fit(content_bytes: Iterable[int], memory_bytes: int) -> int:
-    """How many processes may read files of these sizes at once, so that the largest ones together fit in the memory; at least one.
-
-    A process has the content of one file in memory at a time.
-    """
-    totals = accumulate(sorted(content_bytes, reverse=True))
-    return max(1, sum(total <= memory_bytes for total in totals))
-
-
-def _invalid_lines(files: Sequence[LocalFile], unreadable: Unreadable) -> InvalidLines:
-    """The lines that are not valid records. `unreadable`: their number, and the file number and offset of the first ones."""
-    invalid = InvalidLines(unreadable.count)
-    for number, offset, reason in unreadable.first:
-        before = ((line, text) for line, start, text in numbered_lines(files[number]) if start <= offset)
-        line, text = max(before, default=(0, b""))
-        invalid.first.append(InvalidLine(files[number].uri, line, offset, ion_fault(text) or reason))
-    return invalid
+    name = settings.name
+    read = lake.executor(name).read_increment(session, export)
+    if read.invalid.count and not reject:
+        read.rows.close()
+        raise read.invalid.error()
+    marker = IngestedObject(export_ref(export.summary.export_id), export.summary.as_of_us // HOUR_US * HOUR_US, 0)
+    result = ingest(lake, session, TableShare(name, read.rows, [*read.objects, marker], read.key, _window(export)))
+    return None if read.is_known else result
 
 
 def export_ref(export_id: str) -> ObjectRef:

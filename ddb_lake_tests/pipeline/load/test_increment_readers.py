@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +10,11 @@ import pytest
 
 from ddb_lake.errors import ExportError, TransientError
 from ddb_lake.pipeline.apply import parallel_reader
-from ddb_lake.pipeline.load.load import load_export, readers_that_fit
-from ddb_lake_tests.support.export_files import HOUR_US, T0_US, Export, item
+from ddb_lake.pipeline.load.increments import readers_that_fit
+from ddb_lake.pipeline.load.load import load_export
 from ddb_lake_tests.support.folder_lake import lake
+from ddb_lake_tests.support.increments import FILES, write_export
 from ddb_lake_tests.support.lake_contents import contents, stray_files
-
-FILES = 5
-END_US = T0_US + HOUR_US
-
-
-def write_export(folder: Path, bad: tuple[tuple[int, str], ...] = ()) -> str:
-    """An incremental export of some files with upserts, deletes and an empty file; `bad`: file numbers and lines without a record."""
-    rng = random.Random(5)
-    files: list[list[Any]] = [[] for _ in range(FILES)]
-    for number in range(120):
-        key = {"id": {"S": f"key {number}"}}
-        line: dict[str, Any] = {
-            "Metadata": {"WriteTimestampMicros": {"N": str(T0_US + rng.randrange(HOUR_US))}},
-            "Keys": key,
-        }
-        if rng.random() < 0.8:
-            line["NewImage"] = item(key["id"]["S"], n=rng.randrange(10)) | {
-                "t": rng.choice([{"S": "x"}, {"N": "1.50"}])
-            }
-        files[number % (FILES - 1)].append(line)
-    for number, text in bad:
-        files[number].insert(3, text)
-    return str(Export(files, at_us=END_US, window=T0_US).write(folder))
 
 
 def loaded(folder: Path, export: str, readers: int, monkeypatch: pytest.MonkeyPatch, reject: bool = False) -> Any:
@@ -111,7 +88,7 @@ def test_processes_read_the_copies_whose_checksum_was_compared(tmp_path: Path, m
             Path(ref.uri).write_text(json.dumps({"another": "text"}))
         return read(parallel_reader.replace(plan, copies=copies), refs)
 
-    monkeypatch.setattr("ddb_lake.pipeline.load.load.read_parallel", changed_before)
+    monkeypatch.setattr("ddb_lake.pipeline.load.increments.read_parallel", changed_before)
     monkeypatch.setattr(parallel_reader, "PARALLEL_BYTES", 1)
     monkeypatch.setattr(parallel_reader, "cpu_count", lambda: 2)
     with lake(tmp_path / "several", "orders", ["id"]) as opened:
