@@ -31,7 +31,7 @@ def spelled(uri: str) -> str:
 
 def is_local_uri(uri: str) -> bool:
     """Whether a location is a folder of this machine: a path, or `file://`."""
-    return "://" not in spelled(uri)
+    return "://" not in uri.rstrip("/") or _FILE.match(uri) is not None
 
 
 def is_within(uri: str, folder: str) -> bool:

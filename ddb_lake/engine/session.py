@@ -46,6 +46,9 @@ _KEPT_DICTIONARY_BYTES = 64 * 1024
 
 _LASTING = "kept:"
 
+_icu: bool | None = None
+"""Whether DuckDB was built with time zones; None until the first connection states it."""
+
 
 def lasting(name: str) -> str:
     """The name of a relation that `Session.forget_relations` keeps. It collides with no view of a table: their names have
@@ -93,13 +96,14 @@ def connect(
         }
         con = duckdb.connect(config=config)
         try:
-            con.execute(
-                "SET python_enable_replacements = false"
-            )  # a query sees tables, and no variables of this process
-            con.execute("SET preserve_insertion_order = false")
-            con.execute("SET TimeZone = 'UTC'" if _has_icu(con) else "SELECT 1")
+            settings = {
+                "python_enable_replacements": "false",  # a query sees tables, and no variables of this process
+                "preserve_insertion_order": "false",
+                "threads": threads or max(1, min(cpu_count(), memory_bytes(memory) // THREAD_BYTES)),
+                **({"TimeZone": "'UTC'"} if _has_icu(con) else {}),
+            }
+            con.execute("".join(f"SET {name} = {value};" for name, value in settings.items()))
             _limit_operators(con)
-            con.execute(f"SET threads = {threads or max(1, min(cpu_count(), memory_bytes(memory) // THREAD_BYTES))}")
             con.create_function(
                 "ddb_canonical_number", _canonical_or_null, ["VARCHAR"], "VARCHAR", null_handling="special"
             )
@@ -278,12 +282,16 @@ def _meaning(error: duckdb.Error, memory: str, setting: str) -> Exception:
 
 
 def _limit_operators(con: Any) -> None:
-    con.execute("SET enable_progress_bar = false")
-    con.execute("SET enable_caching_operators = false")  # they gather 2,048 rows, whatever a row takes
+    # caching operators gather 2,048 rows, whatever a row takes
+    con.execute("SET enable_progress_bar = false; SET enable_caching_operators = false")
 
 
 def _has_icu(con: Any) -> bool:
-    return bool(con.execute("FROM duckdb_extensions() WHERE extension_name = 'icu' AND loaded").fetchall())
+    """Whether DuckDB was built with time zones, the same for all connections of a process: none loads the extension."""
+    global _icu
+    if _icu is None:
+        _icu = bool(con.execute("FROM duckdb_extensions() WHERE extension_name = 'icu' AND loaded").fetchall())
+    return _icu
 
 
 def _canonical_or_null(text: str | None) -> str | None:

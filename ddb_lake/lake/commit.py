@@ -392,10 +392,14 @@ def _without_bounds(entry: ManifestEntry) -> ManifestEntry:
     )
 
 
-class _Transaction(Transaction):  # type: ignore[misc]  # see above
-    """A transaction that derives the table's metadata once for each staged step, and does not copy snapshots.
+_IMMUTABLE_LISTS = ("snapshots", "snapshot_log", "metadata_log", "schemas", "partition_specs", "sort_orders")
+"""Lists of a table's metadata whose elements never change."""
 
-    pyiceberg 0.12 copies all of the metadata, every snapshot included, each time that it is read, which is about 15 times a commit.
+
+class _Transaction(Transaction):  # type: ignore[misc]  # see above
+    """A transaction that derives the table's metadata once for each staged step, and does not copy snapshots and schemas.
+
+    pyiceberg 0.12 copies all of the metadata, with all snapshots, each time that it is read, which is about 15 times a commit.
     """
 
     _derived: tuple[tuple[TableUpdate, ...], TableMetadata, TableMetadata] | None = None
@@ -405,7 +409,7 @@ class _Transaction(Transaction):  # type: ignore[misc]  # see above
     def table_metadata(self) -> TableMetadata:
         base = self._table.metadata
         if self._derived is None or self._derived[0] is not self._updates or self._derived[1] is not base:
-            lists = {name: SharedList(getattr(base, name)) for name in ("snapshots", "snapshot_log", "metadata_log")}
+            lists = {name: SharedList(getattr(base, name)) for name in _IMMUTABLE_LISTS}
             derived = update_table_metadata(base.model_copy(update=lists), self._updates)
             self._derived = (self._updates, base, derived)
         return self._derived[2]
