@@ -1,9 +1,10 @@
 """The text of a table's dbt models, from the lake's schema of the table. Does not import dbt.
 
-For the table `orders`: the sources, `stg_orders` and `stg_orders_changes` (views), a staging view for each entity, `orders_history` and
-`orders_daily_changes` (incremental), and the macro `orders_columns`, which lists the items' columns. The SQL comes from
-`templates/`; they are Jinja templates with other delimiters (`<< >>`, `<% %>`), because a dbt model is a Jinja template itself.
-The properties (YAML) document each column, declare its type as a contract, and have tests for the key.
+For the table `orders`: the sources, `stg_lake__orders` and `stg_lake__orders_changes` (views), a staging view for each entity,
+`dim_orders_history` and `fct_orders_daily_changes` (incremental), and the macro `orders_columns`, which lists the items' columns. The
+SQL comes from `templates/`; they are Jinja templates with other delimiters (`<< >>`, `<% %>`), because a dbt model is a Jinja template
+itself. The models call macros of the dbt package `ddb_lake` (the folder `package`). The properties (YAML) document each column, declare
+its type as a contract, and have tests for the key, unit tests, and the column for `dbt source freshness`.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ _DAILY_COLUMNS: dict[str, tuple[str, str]] = {
 }
 
 
-_MACROS = Path(__file__).parent / "project" / "macros"
+_MACROS = Path(__file__).parent / "package" / "macros"
 _OWN_NAME = re.compile(r"(?<!\w)_[a-z]\w*")
 
 
@@ -103,6 +104,34 @@ def own_names() -> frozenset[str]:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelNames:
+    """The names of a table's models, by dbt's conventions.
+
+    Attributes:
+        items: the staging model of the existing items.
+        changes: the staging model of the change records.
+        history: the versions of the items.
+        daily: the change records by day.
+    """
+
+    items: str
+    changes: str
+    history: str
+    daily: str
+
+    @classmethod
+    def of(cls, name: str) -> ModelNames:
+        """The names for a table. `name`: the table's name in models."""
+        staging = f"stg_{SOURCE}__{name}"
+        return cls(staging, f"{staging}_changes", f"dim_{name}_history", f"fct_{name}_daily_changes")
+
+    @classmethod
+    def former(cls, name: str) -> ModelNames:
+        """The names that a release before these conventions gave."""
+        return cls(f"stg_{name}", f"stg_{name}_changes", f"{name}_history", f"{name}_daily_changes")
+
+
+@dataclass(frozen=True, slots=True)
 class TableModels:
     """The facts that the models of a table are rendered from.
 
@@ -126,6 +155,11 @@ class TableModels:
         return glue_name(self.table)
 
     @property
+    def names(self) -> ModelNames:
+        """The names of the models. Those of an entity have only `items`."""
+        return ModelNames.of(self.name)
+
+    @property
     def columns(self) -> list[Column]:
         """The attributes' columns with their names in the models: the lake's name, with a suffix if it is in `own_names()`."""
         reserved = own_names()
@@ -141,15 +175,16 @@ class TableModels:
 
     def files(self) -> dict[str, str]:
         """The text of each file, by its path below the project."""
-        name = self.name
+        names = self.names
+        staging, marts = f"models/staging/{SOURCE}/{self.name}", f"models/marts/{self.name}"
         return {
-            f"macros/tables/{name}.sql": self._sql("columns_macro"),
-            f"models/staging/{name}/stg_{name}.sql": self._sql("staging", self._current_columns()),
-            f"models/staging/{name}/stg_{name}_changes.sql": self._sql("staging_changes", _changelog_columns()),
-            f"models/staging/{name}/_stg_{name}.yml": self._staging_properties(),
-            f"models/history/{name}/{name}_history.sql": self._sql("history"),
-            f"models/history/{name}/{name}_daily_changes.sql": self._sql("daily_changes"),
-            f"models/history/{name}/_{name}_history.yml": self._history_properties(),
+            f"macros/tables/{self.name}.sql": self._sql("columns_macro"),
+            f"{staging}/{names.items}.sql": self._sql("staging", self._current_columns()),
+            f"{staging}/{names.changes}.sql": self._sql("staging_changes", _changelog_columns()),
+            f"{staging}/_{names.items}.yml": self._staging_properties(),
+            f"{marts}/{names.history}.sql": self._sql("history"),
+            f"{marts}/{names.daily}.sql": self._sql("daily_changes"),
+            f"{marts}/_{names.history}.yml": self._history_properties(),
             **{
                 path: text
                 for entity, models in self.entities.items()
@@ -157,17 +192,46 @@ class TableModels:
             },
         }
 
+    def former_files(self) -> list[str]:
+        """The paths that these files had before the models had the names of dbt's conventions."""
+        name, names = self.name, ModelNames.former(self.name)
+        staging, history = f"models/staging/{name}", f"models/history/{name}"
+        return [
+            f"{staging}/{names.items}.sql",
+            f"{staging}/{names.changes}.sql",
+            f"{staging}/_{names.items}.yml",
+            f"{history}/{names.history}.sql",
+            f"{history}/{names.daily}.sql",
+            f"{history}/_{names.history}.yml",
+            *(
+                f"{staging}/{prefix}stg_{entity.name}.{kind}"
+                for entity in self.entities.values()
+                for prefix, kind in _KINDS
+            ),
+        ]
+
+    def renamed(self) -> dict[str, str]:
+        """The names of the models by the names that they had before, those of the entities too."""
+        former, now = ModelNames.former(self.name), self.names
+        pairs = {
+            former.items: now.items,
+            former.changes: now.changes,
+            former.history: now.history,
+            former.daily: now.daily,
+        }
+        return pairs | {ModelNames.former(e.name).items: e.names.items for e in self.entities.values()}
+
     def _entity_files(self, table: str, entity: str) -> dict[str, str]:
         """The staging model of these rows as those of an entity of `table`, in the folder of that table's models."""
-        folder, of_table = f"models/staging/{glue_name(table)}", _without_jinja(table)
+        folder, of_table = f"models/staging/{SOURCE}/{glue_name(table)}", _without_jinja(table)
         described = f"The living items of the entity `{entity}` of the DynamoDB table `{of_table}`, one row each, in typed columns."
         document = {
             "sources": [self._source([self._current_source(described, _asset(table, "current", entity))])],
             "models": [self._staging_model(described)],
         }
         return {
-            f"{folder}/stg_{self.name}.sql": self._sql("staging", self._current_columns()),
-            f"{folder}/_stg_{self.name}.yml": _document(document),
+            f"{folder}/{self.names.items}.sql": self._sql("staging", self._current_columns()),
+            f"{folder}/_{self.names.items}.yml": _document(document),
         }
 
     # --- SQL
@@ -182,6 +246,7 @@ class TableModels:
                 source=SOURCE,
                 table=_without_jinja(self.table),
                 name=self.name,
+                names=self.names,
                 columns=self.columns,
                 keys=self.keys,
                 selected=selected,
@@ -214,7 +279,7 @@ class TableModels:
         models = [
             self._staging_model(f"The living items of the DynamoDB table `{shown}`, one row each, in typed columns."),
             {
-                "name": f"stg_{self.name}_changes",
+                "name": self.names.changes,
                 "description": f"Every distinct change record of `{shown}` once, with the item after the change in columns.",
                 "config": _CONTRACT,
                 "columns": change + keys + after,
@@ -228,7 +293,7 @@ class TableModels:
             _test(own, key.name, *(["unique"] if len(self.keys) == 1 else []), "not_null")
         kept = [_column(name, _SCALARS[kind], doc) for name, (kind, doc) in CURRENT_METADATA.items()]
         return {
-            "name": f"stg_{self.name}",
+            "name": self.names.items,
             "description": description,
             "config": _CONTRACT,
             **({"data_tests": [_unique(self.keys)]} if len(self.keys) > 1 else {}),
@@ -240,7 +305,7 @@ class TableModels:
         changes = {
             "name": f"{self.name}_changes",
             "description": f"The changelog of `{shown}`: every distinct change record once.",
-            "config": {"meta": _asset(self.table, "changes")},
+            "config": _source_config("changed_at", _asset(self.table, "changes")),
             "columns": [_column(name, None, doc) for name, (_, doc) in CHANGES_COLUMNS.items()],
         }
         return self._source(
@@ -251,7 +316,8 @@ class TableModels:
         current = [_column(c.name, None, column_doc(c)) for c in self.schema.columns]
         metadata = CURRENT_METADATA | (EXPIRED_AT if self.keep_expired else {})
         current += [_column(name, None, doc) for name, (_, doc) in metadata.items()]
-        return {"name": self.name, "description": description, "config": {"meta": meta}, "columns": current}
+        config = _source_config("_changed_at", meta)
+        return {"name": self.name, "description": description, "config": config, "columns": current}
 
     @staticmethod
     def _source(tables: list[dict[str, Any]]) -> dict[str, Any]:
@@ -275,30 +341,99 @@ class TableModels:
         _accepted_values(kept, "_ended_by", "update", "delete", "ttl", "export")
         daily = [_column(name, kind, doc) for name, (kind, doc) in _DAILY_COLUMNS.items()]
         _test(daily, "change_day", "unique", "not_null")
-        same = {"other": f"ref('stg_{self.name}')", "columns": f"{{{{ {self.name}_columns() }}}}"}
+        same = {"other": f"ref('{self.names.items}')", "columns": f"{{{{ {self.name}_columns() }}}}"}
         models = [
             {
-                "name": f"{self.name}_history",
+                "name": self.names.history,
                 "description": f"The history of the items of `{shown}` (slowly changing dimension, type 2): one row for"
                 " each image an item had, with the interval in which it had it. Where an item was deleted there is none.",
                 "config": _CONTRACT,
                 "data_tests": [
-                    {"intervals_disjoint": {"arguments": {"key": keys}}},
-                    {"same_items": {"arguments": same, "config": {"severity": "warn"}}},
+                    {"ddb_lake.intervals_disjoint": {"arguments": {"key": keys}}},
+                    {"ddb_lake.same_items": {"arguments": same, "config": {"severity": "warn"}}},
                 ],
                 "columns": own + kept,
             },
             {
-                "name": f"{self.name}_daily_changes",
+                "name": self.names.daily,
                 "description": f"The change records of `{shown}` by day (UTC); lines of incremental exports do not count.",
                 "config": _CONTRACT,
                 "columns": daily,
             },
         ]
-        return _document({"models": models})
+        return _document({"models": models, "unit_tests": [self._history_unit_test(), self._daily_unit_test()]})
 
+    # --- unit tests
+
+    def _history_unit_test(self) -> dict[str, Any]:
+        key = {
+            column.name: 1 if column.type in _NUMBERS or column.type.startswith("decimal") else "a"
+            for column in self.keys
+        }
+        one, two = '{"n":{"N":"1"}}', '{"n":{"N":"2"}}'
+        events = [("INSERT", "09", None, one), ("MODIFY", "10", one, two), ("REMOVE", "11", two, None)]
+        changes = [
+            {**_CHANGE, "_record_id": f"at-{hour}", "_event": event, "_changed_at": f"2026-01-02 {hour}:00:00"}
+            | {"_old_image": before, "_new_image": after, **key}
+            for event, hour, before, after in events
+        ]
+        versions = [
+            {**key, "_valid_from": "2026-01-02 09:00:00", "_valid_to": "2026-01-02 10:00:00", "_is_current": False}
+            | {"_started_by": "insert", "_ended_by": "update", "_changes": 1},
+            {**key, "_valid_from": "2026-01-02 10:00:00", "_valid_to": "2026-01-02 11:00:00", "_is_current": False}
+            | {"_started_by": "update", "_ended_by": "delete", "_changes": 1},
+        ]
+        description = "An item that is inserted, changed and deleted had two versions, each until the next change."
+        given = {self.names.changes: changes, self.names.items: []}
+        return _unit_test(self.names.history, "versions_follow_each_other", description, given, versions)
+
+    def _daily_unit_test(self) -> dict[str, Any]:
+        changes = [
+            {**_CHANGE, "_event": event, "_changed_at": at, "_key_hash": key, "_is_ttl": ttl, "_batch": batch}
+            for event, at, key, ttl, batch in [
+                ("INSERT", "2026-01-02 00:00:00", 1, False, 1),
+                ("MODIFY", "2026-01-02 23:59:59.999999", 1, False, 1),
+                ("REMOVE", "2026-01-03 00:00:00", 1, True, 1),
+                ("REMOVE", "2026-01-03 08:00:00", 2, False, 2),
+            ]
+        ]
+        counted = ("inserts", "updates", "user_deletes", "ttl_deletes", "items", "_through_batch")
+        days = [
+            {"change_day": "2026-01-02", **dict(zip(counted, (1, 1, 0, 0, 1, 1), strict=True))},
+            {"change_day": "2026-01-03", **dict(zip(counted, (0, 0, 1, 1, 2, 2), strict=True))},
+        ]
+        description = "A change counts on its day in UTC, and Time to Live is counted apart from users."
+        return _unit_test(self.names.daily, "changes_count_by_day", description, {self.names.changes: changes}, days)
+
+
+_KINDS = (("", "sql"), ("_", "yml"))
+"""Of the files of a staging model: what is before its name, and the suffix."""
+
+_NUMBERS = ("long", "double")
+_CHANGE = {"_is_ttl": False, "_key_hash": 1, "_batch": 1}
+"""What the change records of unit tests have unless they say otherwise. Columns that a unit test does not name are null."""
 
 _CONTRACT = {"contract": {"enforced": True}}
+
+
+def _source_config(loaded_at_field: str, meta: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a source. `loaded_at_field`: the column with the time of the change, for `dbt source freshness`."""
+    freshness = {"warn_after": {"count": "{{ var('lake_stale_hours', 24) }}", "period": "hour"}}
+    return {"loaded_at_field": loaded_at_field, "freshness": freshness, "meta": meta}
+
+
+def _unit_test(
+    model: str, name: str, description: str, given: Mapping[str, list[dict[str, Any]]], expected: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """A unit test of a build from nothing. `given`: the rows of each model that it reads."""
+    return {
+        "name": f"{model}_{name}",
+        "description": description,
+        "model": model,
+        "overrides": {"macros": {"is_incremental": False}},
+        "given": [{"input": f"ref('{input_model}')", "rows": rows} for input_model, rows in given.items()],
+        "expect": {"rows": expected},
+    }
 
 
 def _asset(table: str, stage: str, entity: str = "") -> dict[str, Any]:
@@ -335,7 +470,7 @@ def _accepted_values(columns: list[dict[str, Any]], name: str, *values: str) -> 
 
 
 def _unique(keys: list[Column]) -> dict[str, Any]:
-    return {"unique_together": {"arguments": {"columns": [c.name for c in keys]}}}
+    return {"ddb_lake.unique_combination_of_columns": {"arguments": {"combination_of_columns": [c.name for c in keys]}}}
 
 
 def _changelog_columns() -> list[str]:

@@ -1,4 +1,4 @@
-"""Builds after the lake's columns have changed, against a build from nothing."""
+"""Builds after the lake's columns or its items' versions have changed, against a build from nothing."""
 
 from __future__ import annotations
 
@@ -36,11 +36,14 @@ class Project:
         with open_lake(parse_settings(self.settings, "test")) as lake:
             load_export(lake, "t", str(path))
 
-    def apply(self, at_us: int, *changes: tuple[Item | None, Item | None]) -> None:
-        """Land change records, each a microsecond after the one before, and apply them: items before and after."""
+    def apply(self, at_us: int, *changes: tuple[Item | None, Item | None], name: str = "") -> None:
+        """Land change records, each a microsecond after the one before, and apply them: items before and after.
+
+        `name`: that of the landed object; by default it has the time.
+        """
         records = [change(at_us + place, new, old, table="t") for place, (old, new) in enumerate(changes)]
         with open_lake(parse_settings(self.settings, "test")) as lake:
-            apply_objects(lake, "t", [land(self.folder / "landing" / str(at_us), *records)])
+            apply_objects(lake, "t", [land(self.folder / "landing" / (name or str(at_us)), *records)])
 
     def build(self, *arguments: str) -> None:
         """Write the models of the columns that the lake has now, and build the incremental ones."""
@@ -51,7 +54,7 @@ class Project:
     def history(self) -> tuple[dict[str, str], list[str]]:
         """The types of the history's columns in their order, and its rows."""
         with duckdb.connect(str(self.folder / "lake_marts.duckdb"), read_only=True) as con:
-            found = con.execute(f"SELECT * EXCLUDE ({', '.join(BUILT_AT)}) FROM marts.t_history")
+            found = con.execute(f"SELECT * EXCLUDE ({', '.join(BUILT_AT)}) FROM marts.dim_t_history")
             types = {name: str(kind) for name, kind, *_ in found.description}
             return types, sorted(map(str, found.fetchall()))
 
@@ -77,5 +80,24 @@ def test_build_after_columns_changed_gives_what_a_build_from_nothing_gives(tmp_p
     assert {"note", "address__city", "n_l"} <= set(stepwise[0]) - set(types)
     assert stepwise[0]["size"] != types["size"]
     assert [row for row in stepwise[1] if "'z'" in row]
+    project.build("--full-refresh")
+    assert project.history() == stepwise
+
+
+@pytest.mark.exhaustive
+def test_item_whose_only_version_a_late_record_ends_at_its_beginning_leaves_the_history(tmp_path: Path) -> None:
+    """The build's strategy must remove items for which the build has no new row."""
+    project = Project(tmp_path)
+    kept, brief = item("a", size=1), item("d", size=2)
+    project.load(T0_US, kept)
+    project.apply(T0_US + HOUR_US, (None, brief))
+    project.build()
+    assert any("'d'" in row for row in project.history()[1])
+
+    project.apply(T0_US + HOUR_US, (brief, None), name="late")
+    project.build()
+
+    stepwise = project.history()
+    assert [row for row in stepwise[1] if "'d'" in row] == []
     project.build("--full-refresh")
     assert project.history() == stepwise

@@ -28,7 +28,7 @@ from ddb_lake_tests.support.several_tables import lake_of
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # notices between dagster-dbt, dbt and sqlglot
 ]
-MART = "select status, count(*) as how_many from {{ ref('orders_history') }} group by status"
+MART = "select status, count(*) as how_many from {{ ref('dim_orders_history') }} group by status"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
         write_frame(found.project)
         write_models(found.project, table_models(lake, "orders"))
     mart = found.project / "models" / "marts" / "statuses.sql"
-    mart.parent.mkdir()
+    mart.parent.mkdir(exist_ok=True)
     mart.write_text(MART)
     return found
 
@@ -85,12 +85,14 @@ def test_models_stand_downstream_of_the_lake(defs: dg.Definitions) -> None:
         for key in graph.get_all_asset_keys()
     }
 
-    assert parents["staging/stg_orders"] == {"current/orders"}
-    assert parents["staging/stg_orders_changes"] == {"changes/orders"}
-    assert parents["marts/statuses"] == {"history/orders_history"}
+    assert parents["staging/stg_lake__orders"] == {"current/orders"}
+    assert parents["staging/stg_lake__orders_changes"] == {"changes/orders"}
+    assert parents["marts/statuses"] == {"marts/dim_orders_history"}
     assert graph.get(dg.AssetKey(["marts", "statuses"])).group_name == "marts"
-    checks = {key.name for key in graph.asset_check_keys if key.asset_key == dg.AssetKey(["history", "orders_history"])}
-    assert {"intervals_disjoint_orders_history_id", "unique_orders_history__version_id"} <= checks
+    checks = {
+        key.name for key in graph.asset_check_keys if key.asset_key == dg.AssetKey(["marts", "dim_orders_history"])
+    }
+    assert {"ddb_lake_intervals_disjoint_dim_orders_history_id", "unique_dim_orders_history__version_id"} <= checks
     assert any(schedule.name.endswith("_dbt_schedule") for schedule in defs.schedules or ())
 
 
@@ -98,10 +100,10 @@ def test_run_builds_the_models_and_reports_their_tests(run: dg.ExecuteInProcessR
     assert run.success
     built = {event.asset_key.to_user_string() for event in run.get_asset_materialization_events() if event.asset_key}
     assert built == {
-        "staging/stg_orders",
-        "staging/stg_orders_changes",
-        "history/orders_history",
-        "history/orders_daily_changes",
+        "staging/stg_lake__orders",
+        "staging/stg_lake__orders_changes",
+        "marts/dim_orders_history",
+        "marts/fct_orders_daily_changes",
         "marts/statuses",
     }
     evaluations = run.get_asset_check_evaluations()
@@ -120,7 +122,7 @@ def red(run: dg.ExecuteInProcessResult, small: Small) -> Iterator[dg.ExecuteInPr
     database.parent.mkdir()
     shutil.copyfile(small.folder / "lake_marts.duckdb", database)
     with duckdb.connect(str(database)) as con:
-        con.execute("INSERT INTO marts.orders_history FROM marts.orders_history WHERE id = '2'")
+        con.execute("INSERT INTO marts.dim_orders_history FROM marts.dim_orders_history WHERE id = '2'")
     name = next(job.name for job in defs.jobs or () if job.name.endswith("_dbt"))
     with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
         patch.setenv("DDB_LAKE_DBT_DATABASE", str(database))
@@ -132,8 +134,8 @@ def test_test_that_fails_is_a_red_check_of_its_model(red: dg.ExecuteInProcessRes
     told = {(e.asset_key.to_user_string(), e.check_name): e for e in red.get_asset_check_evaluations()}
     failed = {place for place, evaluation in told.items() if not evaluation.passed}
 
-    broken = ("history/orders_history", "unique_orders_history__version_id")
-    assert failed == {broken, ("history/orders_history", "intervals_disjoint_orders_history_id")}
+    broken = ("marts/dim_orders_history", "unique_dim_orders_history__version_id")
+    assert failed == {broken, ("marts/dim_orders_history", "ddb_lake_intervals_disjoint_dim_orders_history_id")}
     assert told[broken].severity is dg.AssetCheckSeverity.ERROR
     assert told[broken].metadata["dagster_dbt/failed_row_count"].value == 1
     assert len(told) > 8
@@ -145,7 +147,7 @@ def test_run_with_a_red_check_fails_and_builds_nothing_on_that_model(red: dg.Exe
 
     assert not red.success
     assert "marts/statuses" not in built
-    assert {"staging/stg_orders", "history/orders_history", "history/orders_daily_changes"} <= built
+    assert {"staging/stg_lake__orders", "marts/dim_orders_history", "marts/fct_orders_daily_changes"} <= built
 
 
 def test_columns_can_be_followed_from_the_mart_to_the_lake(run: dg.ExecuteInProcessResult) -> None:
@@ -160,17 +162,17 @@ def test_columns_can_be_followed_from_the_mart_to_the_lake(run: dg.ExecuteInProc
 
     mart = next(e for e in run.get_asset_materialization_events() if e.asset_key == dg.AssetKey(["marts", "statuses"]))
     shown = mart.materialization.metadata["columns made of"]
-    assert "| status | `history/orders_history`.status |" in str(shown.value)
-    assert lineage["marts/statuses"]["status"] == {("history/orders_history", "status")}
-    status = lineage["history/orders_history"]["status"]
-    assert {("staging/stg_orders", "status"), ("staging/stg_orders_changes", "_new_image")} <= status
-    assert lineage["staging/stg_orders"]["status"] == {("current/orders", "status")}
-    assert lineage["staging/stg_orders_changes"]["_new_image"] == {("changes/orders", "new_image")}
+    assert "| status | `marts/dim_orders_history`.status |" in str(shown.value)
+    assert lineage["marts/statuses"]["status"] == {("marts/dim_orders_history", "status")}
+    status = lineage["marts/dim_orders_history"]["status"]
+    assert {("staging/stg_lake__orders", "status"), ("staging/stg_lake__orders_changes", "_new_image")} <= status
+    assert lineage["staging/stg_lake__orders"]["status"] == {("current/orders", "status")}
+    assert lineage["staging/stg_lake__orders_changes"]["_new_image"] == {("changes/orders", "new_image")}
 
 
 def test_every_test_of_dbt_says_what_it_tests(defs: dg.Definitions) -> None:
     graph = defs.resolve_asset_graph()
-    of_models = [key for key in graph.asset_check_keys if key.asset_key.path[0] in ("staging", "history", "marts")]
+    of_models = [key for key in graph.asset_check_keys if key.asset_key.path[0] in ("staging", "marts")]
     said = {key.name: graph.get_check_spec(key).description for key in of_models}
     assert said and [name for name, text in said.items() if not text] == []
 
@@ -181,10 +183,10 @@ def test_models_follow_the_lake_unless_a_schedule_builds_them(defs: dg.Definitio
         assert scheduled.tick() == following.tick() == {}
         instance.report_runless_asset_event(dg.AssetMaterialization(["current", "orders"]))
         assert scheduled.tick() == {}
-        assert {"staging/stg_orders", "history/orders_history", "marts/statuses"} == set(following.tick())
+        assert {"staging/stg_lake__orders", "marts/dim_orders_history", "marts/statuses"} == set(following.tick())
         instance.report_runless_asset_event(dg.AssetMaterialization(["changes", "orders"], partition="2025-02-03"))
         found = set(following.tick())
-        assert {"current/orders", "staging/stg_orders_changes", "history/orders_daily_changes"} == found
+        assert {"current/orders", "staging/stg_lake__orders_changes", "marts/fct_orders_daily_changes"} == found
 
 
 def test_nothing_without_a_project_or_without_dagster_dbt(
@@ -212,6 +214,14 @@ def test_manifest_is_made_again_only_when_files_have_changed(
     with pytest.raises(FileNotFoundError):  # what was parsed is put in place, and this parser makes nothing
         small.definitions(project=str(small.project), vars={"another": 1})
     assert parsed == [small.project]
+
+
+@pytest.mark.exhaustive
+def test_packages_are_installed_before_the_first_parse(small: Small, tmp_path: Path) -> None:
+    project = tmp_path / "clone"
+    shutil.copytree(small.project, project, ignore=shutil.ignore_patterns("dbt_packages", "target"))
+    graph = small.definitions(project=str(project)).resolve_asset_graph()
+    assert dg.AssetKey(["marts", "dim_orders_history"]) in graph.get_all_asset_keys()
 
 
 def test_folder_without_a_project_is_a_fault_of_the_configuration(small: Small, tmp_path: Path) -> None:

@@ -34,12 +34,12 @@ def test_entities_have_sources_and_staging_models(tmp_path: Path) -> None:
             table_models(lake, "app")
         load_export(lake, "app", str(full(ITEMS, table="app", at_us=1_772_457_400_000_000).write(tmp_path / "later")))
         files = table_models(lake, "app").files()
-    described = yaml.safe_load(files["models/staging/app/_stg_app_order.yml"])
+    described = yaml.safe_load(files["models/staging/lake/app/_stg_lake__app_order.yml"])
     ((source,), (model,)) = described["sources"][0]["tables"], described["models"]
     assert source["config"]["meta"]["dagster"]["asset_key"] == ["current", "app", "order"]
     assert [column["name"] for column in model["columns"]][:4] == ["PK", "SK", "created", "number"]
     assert model["columns"][3]["description"] == "Attribute {number} (S)"
-    assert "from {{ source('lake', 'app_order') }}" in files["models/staging/app/stg_app_order.sql"]
+    assert "from {{ source('lake', 'app_order') }}" in files["models/staging/lake/app/stg_lake__app_order.sql"]
 
 
 @pytest.mark.exhaustive
@@ -61,9 +61,9 @@ def test_dbt_builds_staging_models_of_entities(tmp_path: Path, monkeypatch: pyte
         write_models(tmp_path / "project", table_models(lake, "app"))
     project = ["--project-dir", str(tmp_path / "project"), "--profiles-dir", str(tmp_path / "project")]
     (tmp_path / "project/models/orders.sql").write_text(
-        "{{ config(materialized='table') }} select number, created from {{ ref('stg_app_order') }}"
+        "{{ config(materialized='table') }} select number, created from {{ ref('stg_lake__app_order') }}"
     )
-    done = dbtRunner().invoke(["--no-use-colors", "build", "--select", "stg_app_user", "+orders", *project])
+    done = dbtRunner().invoke(["--no-use-colors", "build", "--select", "stg_lake__app_user", "+orders", *project])
     DuckDBConnectionManager.close_all_connections()
     assert done.success, done.exception or done.result
     with duckdb.connect(str(tmp_path / "built.duckdb"), read_only=True) as con:

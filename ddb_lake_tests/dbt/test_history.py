@@ -1,4 +1,4 @@
-"""`orders_history` and what is counted from the changelog, against the source's own history."""
+"""`dim_orders_history` and what is counted from the changelog, against the source's own history."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def said(version: Version) -> tuple[Any, ...]:
 def test_history_has_every_version_with_its_interval(built: Built) -> None:
     found = built.rows(
         "SELECT customer, order_id, _valid_from, _valid_to, _started_by, _ended_by, status,"
-        " rtrim(rtrim(total::VARCHAR, '0'), '.'), note, a_b FROM marts.orders_history"
+        " rtrim(rtrim(total::VARCHAR, '0'), '.'), note, a_b FROM marts.dim_orders_history"
     )
 
     wanted = [said(version) for version in built.source.history()]
@@ -33,13 +33,13 @@ def test_history_has_every_version_with_its_interval(built: Built) -> None:
 
 def test_history_has_the_items_themselves(built: Built) -> None:
     found = built.rows(
-        "SELECT _item, _valid_from, customer, order_id FROM marts.orders_history WHERE _item IS NOT NULL"
+        "SELECT _item, _valid_from, customer, order_id FROM marts.dim_orders_history WHERE _item IS NOT NULL"
     )
 
     wanted = {(*v.key, moment(v.since_us)): v.image for v in built.source.history()}
     assert all(same(json.loads(item), wanted[customer, order, since]) for item, since, customer, order in found)
     typed = built.rows(
-        "SELECT weight, lines, seals[2], list_sort(tags), address__geo__lat::VARCHAR, thumbnail FROM marts.orders_history"
+        "SELECT weight, lines, seals[2], list_sort(tags), address__geo__lat::VARCHAR, thumbnail FROM marts.dim_orders_history"
         " WHERE order_id = 'o-changed' AND _started_by = 'update'"
     )
     lines = [{"M": {"sku": {"S": "cup"}, "quantity": {"N": str(n + 1)}}} for n in range(0)]
@@ -54,7 +54,7 @@ def same(one: Image, other: Image) -> bool:
 
 
 def test_history_is_whole_for_every_change(built: Built) -> None:
-    changes = built.rows("SELECT sum(_changes) FROM marts.orders_history")[0][0]
+    changes = built.rows("SELECT sum(_changes) FROM marts.dim_orders_history")[0][0]
 
     removing = Counter(w.at_us for w in built.source.landed())
     assert 0 < changes <= sum(removing.values())
@@ -62,7 +62,7 @@ def test_history_is_whole_for_every_change(built: Built) -> None:
 
 def test_daily_changes_are_those_of_the_source(built: Built) -> None:
     found = built.rows(
-        "SELECT change_day, inserts, updates, user_deletes, ttl_deletes, items FROM marts.orders_daily_changes ORDER BY 1"
+        "SELECT change_day, inserts, updates, user_deletes, ttl_deletes, items FROM marts.fct_orders_daily_changes ORDER BY 1"
     )
 
     assert found == daily(built.source)
@@ -81,12 +81,12 @@ def daily(source: Source) -> list[tuple[Any, ...]]:
 
 
 def test_build_from_nothing_gives_what_builds_step_by_step_gave(built: Built, tmp_path: Path) -> None:
-    when = {"orders_history": "_through_batch, _base_at", "orders_daily_changes": "_through_batch"}
+    when = {"dim_orders_history": "_through_batch, _base_at", "fct_orders_daily_changes": "_through_batch"}
     stepwise = {name: sorted(map(str, built.rows(rows_of(name, told)))) for name, told in when.items()}
 
     database = tmp_path / DATABASE
     paths = {"DDB_LAKE_DBT_DATABASE": str(database), "DBT_TARGET_PATH": str(tmp_path), "DBT_LOG_PATH": str(tmp_path)}
-    dbt(built.folder, "run", "--select", "+orders_history", "orders_daily_changes", **paths)
+    dbt(built.folder, "run", "--select", "+dim_orders_history", "fct_orders_daily_changes", **paths)
 
     assert {
         name: sorted(map(str, built.rows(rows_of(name, told), database))) for name, told in when.items()

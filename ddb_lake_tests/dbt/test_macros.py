@@ -24,7 +24,8 @@ from ddb_lake_tests.dbt.athena import FUNCTIONS, translated
 from ddb_lake_tests.support.dynamodb_values import CASES
 from ddb_lake_tests.support.effort import SHARED_FIXTURE, examples
 
-MACROS = Path(models.__file__).parent / "project" / "macros" / "dynamodb.sql"
+MACROS = Path(models.__file__).parent / "package" / "macros" / "dynamodb.sql"
+PACKAGE = "ddb_lake"
 NUMBERS = (
     "long", "decimal(38,0)", "decimal(38,2)", "decimal(38,37)", "decimal(18,4)", "decimal(9,0)", "decimal(4,2)", "double",
     "string",
@@ -77,7 +78,8 @@ class Adapter:
         self._dialect = dialect
 
     @jinja2.pass_context
-    def dispatch(self, context: jinja2.runtime.Context, name: str) -> Any:
+    def dispatch(self, context: jinja2.runtime.Context, name: str, package: str) -> Any:
+        assert package == PACKAGE
         return context.vars[f"{self._dialect}__{name}"]
 
 
@@ -88,7 +90,8 @@ def x(tag: str, name: str, role: Role = "plain") -> Column:
 def column_sql(dialect: str, column: Column) -> str:
     """What `item_column` writes for a column `x`, in DuckDB's SQL."""
     environment = Environment(extensions=["jinja2.ext.do"])
-    template = environment.from_string(MACROS.read_text() + "{{ item_column(column, 'item') }}")
+    macros = MACROS.read_text().replace(f"{PACKAGE}.", "")  # one template has them all
+    template = environment.from_string(macros + "{{ item_column(column, 'item') }}")
     found = {"name": "x", "tag": column.tag, "type": column.type, "path": ["x"], "declared": column.role == "declared"}
     sql = template.render({"return": Returned, "adapter": Adapter(dialect), "column": found}).strip()
     query = f"SELECT {sql} AS x FROM given"

@@ -46,7 +46,7 @@ def test_fct_orders_has_the_living_orders(built: Built) -> None:
 
 
 def test_customer_orders_counts_what_is_and_what_was(built: Built) -> None:
-    found = built.rows("SELECT customer, orders, total, deleted, expired FROM marts.customer_orders")
+    found = built.rows("SELECT customer, orders, total, deleted, expired FROM marts.fct_customer_orders")
 
     ended: dict[str, Counter[str | None]] = defaultdict(Counter)
     totals: dict[str, list[Decimal]] = defaultdict(list)
@@ -63,7 +63,7 @@ def test_customer_orders_counts_what_is_and_what_was(built: Built) -> None:
 
 def test_status_steps_join_versions_of_one_status(built: Built) -> None:
     found = built.rows(
-        "SELECT customer, order_id, status, entered_at, left_at, seconds, left_by FROM marts.order_status_steps"
+        "SELECT customer, order_id, status, entered_at, left_at, seconds, left_by FROM marts.fct_order_status_steps"
     )
 
     wanted = [step for _, versions in groupby(built.source.history(), key=lambda v: v.key) for step in steps(versions)]
@@ -95,7 +95,7 @@ def payloads(built: Built) -> Iterator[tuple[str, Any]]:
 
 
 def test_clicks_by_country_and_page(built: Built) -> None:
-    found = built.rows("SELECT country, page_id, activities, hits, sessions FROM marts.clicks_by_country_and_page")
+    found = built.rows("SELECT country, page_id, activities, hits, sessions FROM marts.fct_clicks_by_country_and_page")
 
     groups: dict[Any, list[Any]] = defaultdict(list)
     for page, payload in payloads(built):
@@ -109,7 +109,7 @@ def test_clicks_by_country_and_page(built: Built) -> None:
 
 def test_sessions(built: Built) -> None:
     found = built.rows(
-        "SELECT session_id, started_at, stopped_at, seconds, country, make, pages, hits FROM marts.sessions"
+        "SELECT session_id, started_at, stopped_at, seconds, country, make, pages, hits FROM marts.fct_sessions"
     )
 
     groups: dict[str, list[tuple[str, Any]]] = defaultdict(list)
@@ -127,7 +127,7 @@ def session(name: str, them: list[tuple[str, Any]]) -> tuple[Any, ...]:
 
 
 def test_activities_without_json_are_marked(built: Built) -> None:
-    found = built.rows("SELECT is_valid, count(*) FROM marts.web_clicks GROUP BY ALL ORDER BY ALL")
+    found = built.rows("SELECT is_valid, count(*) FROM marts.fct_web_clicks GROUP BY ALL ORDER BY ALL")
 
     valid = len(list(payloads(built)))
     assert found == [(False, len(built.activities) - valid), (True, valid)]

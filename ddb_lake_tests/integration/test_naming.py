@@ -163,7 +163,7 @@ def test_attributes_called_like_what_the_models_of_dbt_have(tmp_path: Path) -> N
         assert CliRunner().invoke(cli, arguments).exit_code == 0
         dbt(tmp_path, "build", project=project)
         with duckdb.connect(str(tmp_path / "lake_marts.duckdb"), read_only=True) as con:
-            cursor = con.execute("SELECT * FROM marts.t_history WHERE _is_current")
+            cursor = con.execute("SELECT * FROM marts.dim_t_history WHERE _is_current")
             rows = [dict(zip((d[0] for d in cursor.description), row, strict=True)) for row in cursor.fetchall()]
         assert named.by_key(rows, columns) == named.expected()
 

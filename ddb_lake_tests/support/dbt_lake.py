@@ -19,6 +19,7 @@ from typing import Any
 import duckdb
 
 from ddb_lake.config import parse_settings
+from ddb_lake.dbt.project import install_package
 from ddb_lake.executors import open_lake
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export
@@ -85,6 +86,8 @@ def dbt(folder: Path, *arguments: str, project: Path = PROJECT, **variables: str
 
     `variables` replace those of the environment that leads to the lake in the folder.
     """
+    if project == PROJECT:
+        install_package(PROJECT)
     command = [str(Path(sys.executable).with_name("dbt")), "--no-use-colors", *arguments, *_options(project)]
     done = subprocess.run(
         command, cwd=folder, env=environment(folder) | variables, capture_output=True, text=True, check=False
@@ -98,15 +101,16 @@ def build_all(folder: Path) -> None:
 
     After the second an incremental export is loaded, which has the changes of the last day that the stream has too.
     """
+    install_package(PROJECT)
     os.environ |= environment(folder)
     os.chdir(folder)  # dbt writes to the working folder
     found, second = prepare(folder)
-    _build("run", "--select", "+orders_history", "orders_daily_changes")
+    _build("run", "--select", "+dim_orders_history", "fct_orders_daily_changes")
     window = increment(*found.source.window(WINDOW_US), at_us=WINDOW_US + DAY_US, window=WINDOW_US)
     with opened(folder) as lake:
         apply_objects(lake, "orders", second[:-1])
         load_export(lake, "orders", str(window.write(folder / "windows")))
-    _build("run", "--select", "orders_history", "orders_daily_changes")
+    _build("run", "--select", "dim_orders_history", "fct_orders_daily_changes")
     with opened(folder) as lake:
         apply_objects(lake, "orders", second[-1:])
     _build("build")

@@ -131,8 +131,10 @@ def _make(arguments: Sequence[str]) -> None:
 
 
 def _dbt(arguments: Sequence[str]) -> None:
-    folder = "dbt_project"
-    assert list(arguments) == ["build", "--project-dir", folder, "--profiles-dir", folder], arguments
+    project = ["--project-dir", "dbt_project"]
+    with_profiles = [*project, "--profiles-dir", "dbt_project"]
+    known = (["deps", *project], ["build", *with_profiles], ["source", "freshness", *with_profiles])
+    assert list(arguments) in known, arguments
 
 
 def _dg(arguments: Sequence[str]) -> None:

@@ -562,12 +562,14 @@ def _models(world: World, sql: str) -> list[tuple[Any, ...]]:
 def _check_built(world: World) -> None:
     living = [(key, int(image["v"]["N"])) for key, image in sorted(world.expected().items())]
     equal(
-        "dbt history now", _models(world, "SELECT id, v FROM marts.orders_history WHERE _is_current ORDER BY 1"), living
+        "dbt history now",
+        _models(world, "SELECT id, v FROM marts.dim_orders_history WHERE _is_current ORDER BY 1"),
+        living,
     )
     values = "{v: v, a: doc__a, n: doc__n, tags: list_sort(tags)}"
     repeated = (
         f"SELECT id, _valid_from, _valid_to, _ended_by FROM (SELECT *, {values} AS image, lead({values}) OVER w AS next_image,"
-        " lead(_valid_from) OVER w AS next_from FROM marts.orders_history WINDOW w AS (PARTITION BY id ORDER BY _valid_from"
+        " lead(_valid_from) OVER w AS next_from FROM marts.dim_orders_history WINDOW w AS (PARTITION BY id ORDER BY _valid_from"
         " NULLS FIRST)) WHERE _valid_to = next_from AND image = next_image"
     )
     equal("dbt versions that repeat the one before", _models(world, repeated), [])
@@ -577,11 +579,13 @@ def _check_built(world: World) -> None:
         counted[datetime.fromtimestamp(record.changed_us / 1e6, UTC).date()][kind] += 1
     kinds = ("INSERT", "MODIFY", "REMOVE", "REMOVE by ttl")
     wanted = [(day, *(counted[day][kind] for kind in kinds)) for day in sorted(counted)]
-    sql = "SELECT change_day, inserts, updates, user_deletes, ttl_deletes FROM marts.orders_daily_changes ORDER BY 1"
+    sql = (
+        "SELECT change_day, inserts, updates, user_deletes, ttl_deletes FROM marts.fct_orders_daily_changes ORDER BY 1"
+    )
     equal("dbt daily changes", _models(world, sql), wanted)
 
 
-HELD: Final = {"orders_history": "_through_batch, _base_at", "orders_daily_changes": "_through_batch"}
+HELD: Final = {"dim_orders_history": "_through_batch, _base_at", "fct_orders_daily_changes": "_through_batch"}
 """The incremental models, and the columns that say when a row was built."""
 
 

@@ -36,7 +36,7 @@ def init_dbt(invocation: Invocation, tables: tuple[str, ...], project: Path, for
     The columns are the current ones of the lake. Running the command again updates its files; files that it did not
     write stay, unless --force is given.
     """
-    from ddb_lake.dbt.project import table_models, write_frame, write_models
+    from ddb_lake.dbt.project import former_references, remove_former, table_models, write_frame, write_models
 
     with invocation.lake(*tables, bars=False) as lake:
         names = tables or tuple(table.name for table in lake.settings.tables)
@@ -44,18 +44,26 @@ def init_dbt(invocation: Invocation, tables: tuple[str, ...], project: Path, for
     written = write_frame(project)
     for models_of_table in models:
         written += write_models(project, models_of_table, force)
+    removed = [path for models_of_table in models for path in remove_former(project, models_of_table)]
+    former = [found for models_of_table in models for found in former_references(project, models_of_table)]
     step = f"dbt build --project-dir {shlex.quote(str(project))} --profiles-dir {shlex.quote(str(project))}"
     if as_json:
         document = {
             "project": str(project),
             "tables": names,
             "written": [str(path) for path in written],
+            "removed": [str(path) for path in removed],
+            "former_names": [{"path": str(path), "former": name, "now": now} for path, name, now in former],
             "next": [step],
         }
         write_document(document)
         return
     for path in written:
         echo(f"Wrote {path}.")
-    if not written:
+    for path in removed:
+        echo(f"Removed {path}: its model has another name now.")
+    for path, name, now in former:
+        echo(f"{path} names the model {name}, which is {now} now: change it there.")
+    if not written and not removed:
         echo("Nothing to write: the models are up to date.")
     echo(f"Next: {step}")

@@ -67,8 +67,15 @@ def fresh_manifest(settings: DbtSettings) -> Path:
 
 
 def _parse(folder: Path, settings: DbtSettings, target: Path) -> None:
-    command = [executable(), "--no-use-colors", "parse", "--project-dir", str(folder)]
-    command += ["--profiles-dir", str(profiles_folder(settings)), *flags(settings)]
+    specified = any((folder / name).is_file() for name in ("packages.yml", "dependencies.yml"))
+    if specified and not (folder / "dbt_packages").is_dir():
+        _dbt("install the packages of", ["deps"], folder, settings, target)
+    _dbt("parse", ["parse", *flags(settings)], folder, settings, target)
+
+
+def _dbt(step: str, arguments: list[str], folder: Path, settings: DbtSettings, target: Path) -> None:
+    command = [executable(), "--no-use-colors", *arguments, "--project-dir", str(folder)]
+    command += ["--profiles-dir", str(profiles_folder(settings))]
     paths = {"DBT_TARGET_PATH": str(target), "DBT_LOG_PATH": str(target)}
     quiet = {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
     done = subprocess.run(
@@ -76,7 +83,7 @@ def _parse(folder: Path, settings: DbtSettings, target: Path) -> None:
     )
     if done.returncode != 0:
         raise ConfigError(
-            f"dbt.project: dbt cannot parse {folder}: {(done.stdout + done.stderr)[-_LAST_WORDS:].strip()}"
+            f"dbt.project: dbt cannot {step} {folder}: {(done.stdout + done.stderr)[-_LAST_WORDS:].strip()}"
         )
 
 

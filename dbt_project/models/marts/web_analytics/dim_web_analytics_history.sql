@@ -1,0 +1,8 @@
+-- Written by `ddb-lake init-dbt`: run it again when the table has new columns.
+{{ config(
+    materialized='incremental',
+    incremental_strategy='append',
+    on_schema_change='append_new_columns',
+    pre_hook="{{ ddb_lake.forget_touched_items(ref('stg_lake__web_analytics_changes'), ref('stg_lake__web_analytics'), margin_s=300) }}"
+) }}
+{{ ddb_lake.item_history(ref('stg_lake__web_analytics_changes'), ref('stg_lake__web_analytics'), ["page_id", "activity_dt"], web_analytics_columns(), margin_s=300) }}
