@@ -52,8 +52,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests that the chosen effort leaves out."""
+    """Leave out the tests that the chosen effort leaves out, and start the long ones first."""
     effort.select(config, items)
+    effort.start_long_first(items)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -165,6 +165,20 @@ def test_effort_chooses_tests_and_leaves_none_out_of_both(
     assert effort.by_effort(1, 2, 3) == {"quick": 1, "exhaustive": 2, "most": 3, "all": 3}[chosen]
 
 
+def test_long_tests_start_first_and_the_others_keep_their_order() -> None:
+    tests = Path(__file__).parent
+    assert [name for name in effort.LONG if not (tests / name).is_file()] == []
+    names = [
+        "a/test_one.py::test_b",
+        f"ddb_lake_tests/{effort.LONG[3]}::test_c[x]",
+        "a/test_one.py::test_a",
+        f"{effort.LONG[0]}::t",
+    ]
+    items: list[Any] = [SimpleNamespace(nodeid=name) for name in names]
+    effort.start_long_first(items)
+    assert [item.nodeid for item in items] == [names[1], names[3], names[0], names[2]]
+
+
 def test_server_of_a_test_ends_when_the_test_process_is_killed() -> None:
     program = (
         "import subprocess, sys, time\n"

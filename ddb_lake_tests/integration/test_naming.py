@@ -27,6 +27,7 @@ from ddb_lake.pipeline.verify.repair import repair_from_source
 from ddb_lake.pipeline.verify.sample import verify_sample
 from ddb_lake_tests.support.corruptions import lose_row
 from ddb_lake_tests.support.dbt_lake import dbt
+from ddb_lake_tests.support.effort import cases
 from ddb_lake_tests.support.export_files import HOUR_US, T0_US, Export
 from ddb_lake_tests.support.hostile_names import (
     Named,
@@ -75,7 +76,7 @@ def test_attributes_called_like_our_identifiers(tmp_path: Path, own_names: list[
         go(tmp_path / str(number), [*some, *sorted(also - set(some))])
 
 
-@pytest.mark.parametrize("key", ["_place", "u:id"])
+@pytest.mark.parametrize("key", cases(("_place", "u:id"), quick=("_place",)))
 def test_key_called_like_our_identifiers(tmp_path: Path, key: str) -> None:
     go(tmp_path, ["id", "_key", "file_index", "k", "Item"], key)
 

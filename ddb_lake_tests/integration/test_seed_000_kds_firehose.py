@@ -25,6 +25,7 @@ from ddb_lake.sandbox import Delivery, DeliveryStream, Function, Sandbox, Stream
 from ddb_lake_tests.support import envelopes
 from ddb_lake_tests.support.crashing_lake import apply_with_crashes, changelog_rows, quarantined
 from ddb_lake_tests.support.decoded_changes import CHANGE
+from ddb_lake_tests.support.effort import cases
 from ddb_lake_tests.support.sandbox_lake import START, assert_lake_is_source, point_at
 from ddb_lake_tests.support.sandbox_steps import BUCKET, make_bucket, make_stream, objects, raw_records, stream_records
 
@@ -71,7 +72,7 @@ def lake_at(folder: Path, **table: Any) -> AbstractContextManager[Lake]:
     return open_lake(parse_settings({"warehouse": str(folder), "tables": [orders]}, "test"))
 
 
-@pytest.mark.parametrize("mode", ["envelope", "flatten"])
+@pytest.mark.parametrize("mode", cases(("envelope", "flatten"), quick=("envelope",)))
 def test_every_item_arrives_whatever_goes_wrong_on_the_way(mode: str, sandbox: Sandbox, tmp_path: Path) -> None:
     arn = make_stream(sandbox, TABLE, "MICROSECOND")
     function = Function(transform.handler, {"DDB_LAKE_MODE": mode})

@@ -19,6 +19,7 @@ from ddb_lake.pipeline.read.quarantine import list_quarantine
 from ddb_lake.pipeline.sync import sync
 from ddb_lake.pipeline.verify.full import check_export
 from ddb_lake_tests.simulator import Scenario, big_scenario, envelopes
+from ddb_lake_tests.support.effort import cases
 from ddb_lake_tests.support.export_files import T0_US, change, full, item, land, sorted_items
 from ddb_lake_tests.support.no_source import no_source
 from ddb_lake_tests.support.several_tables import due_work, dumped, lake_of
@@ -51,7 +52,7 @@ def write(folder: Path, exports: Path, found: Scenario, name: str) -> None:
             path.write_bytes(content)
 
 
-@pytest.mark.parametrize("streams", ["one", "two"])
+@pytest.mark.parametrize("streams", cases(("one", "two"), quick=("two",)))
 def test_histories_of_two_regions_end_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streams: str) -> None:
     eu, us = scenario(monkeypatch, 5, EU), scenario(monkeypatch, 7, US)
     assert eu.table == us.table

@@ -58,7 +58,7 @@ def misfits(folder: Path, executor: Callable[..., Any], loaded: Sequence[Item], 
 
 
 @pytest.mark.usefixtures("many_tasks")
-@examples(2, 40, 150, suppress=SHARED_FIXTURE)
+@examples(2, 10, 150, suppress=SHARED_FIXTURE)
 @given(loaded=IMAGES, changed=IMAGES, overlap=st.integers(0, 5), share=st.sampled_from([1, 30]))
 def test_tasks_state_the_misfits_of_one_machine(
     monkeypatch: pytest.MonkeyPatch, loaded: list[Item], changed: list[Item], overlap: int, share: int

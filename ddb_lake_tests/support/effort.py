@@ -40,6 +40,25 @@ PROFILE: Final[dict[str, Any]] = {"deadline": None, "suppress_health_check": BY_
 SHARED_FIXTURE: Final = (*BY_CHANCE, HealthCheck.function_scoped_fixture)
 """`suppress_health_check` of a property test whose examples share a fixture on purpose."""
 
+LONG: Final = (
+    "browser/test_ui.py",
+    "cli/test_demo_run.py",
+    "dbt/test_dagster.py",
+    "dbt/test_history.py",
+    "infra/test_calls.py",
+    "infra/test_templates.py",
+    "integration/test_damage.py",
+    "integration/test_features.py",
+    "integration/test_foreign_cleanup.py",
+    "integration/test_memory.py",
+    "integration/test_readme.py",
+    "spark/test_misfits.py",
+    "spark/test_spark.py",
+    "trust/test_losing.py",
+    "trust/test_run_death.py",
+)
+"""Modules with a test or a fixture that takes 10 s of processor time or more, in `make test` or in an exhaustive run."""
+
 _effort = EFFORTS[0]
 
 
@@ -69,6 +88,11 @@ def select(config: pytest.Config, items: list[pytest.Item]) -> None:
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if chosen(item)]
+
+
+def start_long_first(items: list[pytest.Item]) -> None:
+    """Sort the tests of `LONG` before the others: at the end, a process would work on a long one while the others have nothing left."""
+    items.sort(key=lambda item: not item.nodeid.partition("::")[0].endswith(LONG))
 
 
 def by_effort(quick: T, exhaustive: T, every: T | None = None) -> T:
