@@ -25,6 +25,7 @@ from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.display_text import escape_controls
 from ddb_lake.errors import TerminalError, UsageError
 from ddb_lake.executors import open_lake
+from ddb_lake.orchestration.assets.source import source_job_name
 from ddb_lake.orchestration.checks import read_sensor_sign
 from ddb_lake.orchestration.demo.home import TABLE, DemoHome, demo_definitions, surroundings
 from ddb_lake.orchestration.demo.source import DemoSource
@@ -149,6 +150,7 @@ def _ready(url: str) -> None:
     """Evaluate the checks after the sensor's first tick, before which `sensor_ticks` cannot be green; print the address."""
     await_tick()
     evaluate_checks()
+    observe_sources()
     print(f"Dagster's UI: {url}", file=sys.stderr)
 
 
@@ -169,6 +171,13 @@ def evaluate_checks() -> Run:
     definitions = demo_definitions()
     with dg.DagsterInstance.get() as instance:
         return run_job(definitions, instance, f"{_lake_of(definitions)}_checks_job", "the checks")
+
+
+def observe_sources() -> Run:
+    """Observe the source, so that the UI shows its state before the hourly schedule does."""
+    definitions = demo_definitions()
+    with dg.DagsterInstance.get() as instance:
+        return run_job(definitions, instance, source_job_name(_lake_of(definitions)), "the source")
 
 
 def _lake_of(definitions: dg.Definitions) -> str:

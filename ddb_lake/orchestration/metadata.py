@@ -28,9 +28,11 @@ from ddb_lake.pipeline.merge.current import CurrentResult
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.status import table_status
 
-PREVIEW_ROWS = 5
-PREVIEW_COLUMNS = 12
-PREVIEW_CHARACTERS = 32
+PREVIEW_ROWS = 3
+PREVIEW_COLUMNS = 40
+PREVIEW_CHARACTERS = 20
+"""The most characters of a column's name and of a value in the sample. At 1,280 pixels, Dagster leaves about 30 for a line of metadata,
+and a word that is longer makes the page wider than its panel."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _METADATA = metadata_columns(keep_expired=True)
@@ -128,7 +130,7 @@ def current_metadata(lake: Lake, name: str, result: CurrentResult | None = None)
         "columns": found.columns,
         "files": found.files,
         "delete files": found.delete_files,
-        "retired rows": found.deleted_rows,
+        "deleted rows": found.deleted_rows,
         "delete share": _share(found.deleted_rows, found.rows + found.deleted_rows),
         "bytes": found.bytes,
         "pending batches": found.pending_batches,
@@ -155,7 +157,7 @@ def current_metadata(lake: Lake, name: str, result: CurrentResult | None = None)
         metadata |= place(lake, name, table)
         metadata["snapshot"] = str(found.snapshot_id)  # as a number it would lose digits in the browser
         metadata["rescued share"] = rescued_share(table)
-        metadata["preview"] = dg.MetadataValue.md(preview(lake, lake.table(name), table))
+        metadata["preview"] = preview(lake, lake.table(name), table)
     return metadata
 
 
@@ -205,7 +207,7 @@ def snapshot_metadata(lake: Lake, name: str, result: LoadResult) -> dict[str, An
         "export type": result.export_type,
         "export time": dg.MetadataValue.timestamp(result.export_us / 1e6),
         "data files": result.files,
-        "already loaded": result.already_loaded,
+        "already loaded": yes_or_no(result.already_loaded),
         "living rows": result.rows,
         "seconds": round(result.seconds, 3),
     }
@@ -228,6 +230,11 @@ def snapshot_metadata(lake: Lake, name: str, result: LoadResult) -> dict[str, An
     return metadata
 
 
+def yes_or_no(value: bool) -> str:
+    """A truth value for people."""
+    return "yes" if value else "no"
+
+
 def rescued_share(table: Table) -> float:
     """The share of rows with rescued data, from the table's manifests; deleted rows that are still in files count too."""
     live = live_files(table)
@@ -243,8 +250,11 @@ class _Cells:
     left_out: int
 
 
-def preview(lake: Lake, settings: TableSettings, table: Table) -> str:
-    """A Markdown table of a few living rows. Values of masked attributes are not read to be shown."""
+def preview(lake: Lake, settings: TableSettings, table: Table) -> dg.TableMetadataValue:
+    """A table of a few living rows: a line for each column, with its values in these rows. It fits in the panel.
+
+    Values of masked attributes are not read to be shown.
+    """
     cells = _shown(table)
     masked = masked_columns(settings, CurrentState.of(table).schema)
     names = ", ".join(_selected(field, field in masked) for field in cells.columns)
@@ -254,8 +264,17 @@ def preview(lake: Lake, settings: TableSettings, table: Table) -> str:
             for source in _some_files(table)
             for row in session.rows(f"SELECT {names} FROM {source} LIMIT {PREVIEW_ROWS}")
         ]
-    text = markdown_table(cells.columns, rows[:PREVIEW_ROWS])
-    return f"{text}\n\nand {count_text(cells.left_out, 'more column')}" if cells.left_out else text
+    sample = rows[:PREVIEW_ROWS]
+    lines = [
+        f"{_cut(name)}: {' · '.join(_cut(_text(row[place])) for row in sample)}"
+        for place, name in enumerate(cells.columns)
+    ]
+    if cells.left_out:
+        lines.append(f"and {count_text(cells.left_out, 'more column')}")
+    header = f"values in {count_text(len(sample), 'row')}"
+    return dg.TableMetadataValue(
+        [dg.TableRecord({header: line}) for line in lines], dg.TableSchema([dg.TableColumn(header)])
+    )
 
 
 def masked_columns(settings: TableSettings, schema: TableSchema) -> set[str]:
@@ -283,22 +302,32 @@ def _shown(table: Table) -> _Cells:
     return _Cells(tuple(shown), len(names) - len(shown))
 
 
-def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], cut: int | None = PREVIEW_CHARACTERS) -> str:
-    """A Markdown table; values longer than `cut` characters are cut."""
-    lines = [_line([_cell(column, None) for column in columns]), _line(["---"] * len(columns))]
-    return "\n".join([*lines, *(_line([_cell(value, cut) for value in row]) for row in rows)])
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of texts."""
+    lines = [_line([_cell(column) for column in columns]), _line(["---"] * len(columns))]
+    return "\n".join([*lines, *(_line([_cell(value) for value in row]) for row in rows)])
 
 
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _cell(value: Any, cut: int | None) -> str:
+def _cell(text: str) -> str:
+    return escape_markdown(" ".join(text.split())).replace("`", "\\`")
+
+
+def _text(value: Any) -> str:
+    """A value of the sample on one line."""
     if value is None:
-        return ""
+        return "NULL"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_text, value))}]"
     text = value.hex() if isinstance(value, bytes | bytearray) else str(value)
-    text = " ".join(text.split())
-    return escape_markdown(text if cut is None or len(text) <= cut else text[: cut - 1] + "…").replace("`", "\\`")
+    return escape_controls(" ".join(text.split())) or '""'
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= PREVIEW_CHARACTERS else text[: PREVIEW_CHARACTERS - 1] + "…"
 
 
 def _share(part: int, whole: int) -> float:

@@ -67,10 +67,25 @@ def test_overview_shows_which_table_needs_a_look(ui: str, page: Page) -> None:
     expect(page.get_by_text("1 stretch in which changes may be missing")).to_be_visible()
     page.set_viewport_size({"width": 1280, "height": 900})
     page.wait_for_timeout(500)
+    assert cut_tables(page) == []
+
+
+def cut_tables(page: Page) -> list[str]:
+    """The texts of the tables that are wider than their place."""
     cut = (
         "[...document.querySelectorAll('table')].filter(t => t.parentElement.scrollWidth > t.parentElement.clientWidth)"
     )
-    assert page.evaluate(f"{cut}.map(t => t.innerText)") == []
+    found: list[str] = page.evaluate(f"{cut}.map(t => t.innerText)")
+    return found
+
+
+def test_sample_of_rows_fits_in_its_panel(ui: str, page: Page) -> None:
+    page.set_viewport_size({"width": 1280, "height": 4000})
+    open_asset(page, ui, "current/orders")
+
+    expect(page.get_by_text("values in 3 rows")).to_be_visible()
+    expect(page.get_by_text("address__city: ")).to_be_visible()
+    assert cut_tables(page) == []
 
 
 def test_run_is_launched_from_the_page_and_succeeds(ui: str, page: Page) -> None:

@@ -17,6 +17,8 @@ from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.pipeline.maintain.compact import CompactResult, compact_table
 from ddb_lake.pipeline.open_lake import Lake
 
+_LABELS = {"retired_rows": "deleted rows that were left out"}
+
 
 class CompactConfig(dg.Config):
     """Which tables to compact (default: all). `force`: even those that need not be."""
@@ -65,7 +67,8 @@ def _tell(context: dg.OpExecutionContext, lake: Lake, assets: TableAssets, resul
     if result.skipped:
         context.log.info(f"{result.table}: {result.reason}")
         return
-    done = {name.replace("_", " "): value for name, value in asdict(result).items() if isinstance(value, int | float)}
+    figures = {name: value for name, value in asdict(result).items() if isinstance(value, int | float)}
+    done = {_LABELS.get(name, name.replace("_", " ")): round(value, 3) for name, value in figures.items()}
     done.pop("skipped", None)
     metadata = {**current_metadata(lake, result.table), **{f"compaction/{k}": v for k, v in done.items()}}
     metadata["compaction/reason"] = result.reason

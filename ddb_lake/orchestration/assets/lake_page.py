@@ -149,7 +149,7 @@ def overview_page(found: Sequence[TableSummary], now: datetime) -> str:
         + f" Checks: {summary_text(results)}. Seen {time_text(microseconds(now), unit='min')}. *lag*: age of the newest"
         " change that is applied; an idle table's grows."
     )
-    rows = markdown_table(HEADERS, [_row(one, now) for one in worst[:SHOWN]], cut=None)
+    rows = markdown_table(HEADERS, [_row(one, now) for one in worst[:SHOWN]])
     rest = f"\n\nand {count_text(len(found) - SHOWN, 'more table')}" if len(found) > SHOWN else ""
     return f"{head}\n\n{rows}{rest}{_problems(found)}"
 

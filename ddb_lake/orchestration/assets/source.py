@@ -43,10 +43,15 @@ def source_assets(
     return found
 
 
+def source_job_name(lake: str) -> str:
+    """The job that observes the source tables of a lake."""
+    return f"{lake}_observe"
+
+
 def source_job(lake: str, tables: Mapping[str, TableAssets]) -> Any:
     """The job that observes the source tables."""
     return dg.define_asset_job(
-        f"{lake}_observe",
+        source_job_name(lake),
         selection=dg.AssetSelection.assets(*(one.key("dynamodb") for one in tables.values())),
         executor_def=dg.in_process_executor,
         tags={LAKE_TAG: lake},

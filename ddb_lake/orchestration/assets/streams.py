@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from ddb_lake.orchestration.metadata import yes_or_no
 from ddb_lake.orchestration.run_requests import LAKE_TAG, streams_job_name
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.pipeline.capture.stream_gaps import gap_text
@@ -32,7 +33,7 @@ def land_streams(
             "records landed": found.records,
             "objects landed": len(found.uris),
             "bytes of lines": found.line_bytes,
-            "caught up": found.caught_up,
+            "caught up": yes_or_no(found.caught_up),
             "open gaps": len(found.gaps),
             "calls put off": found.throttled,
             "seconds": round(found.seconds, 1),
