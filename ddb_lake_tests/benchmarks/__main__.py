@@ -22,7 +22,7 @@ from ddb_lake_tests.benchmarks.report import Report, Table
 MILLION = 1_000_000
 CHANGES = (1_000, 10_000, 100_000, MILLION)
 SIZES = {
-    "small": Size((20_000,), 2_000, 500, 20_000, (20_000,), (2_000,), 1, 20, 1, 1, 3, (12, 24), 1),
+    "small": Size((20_000,), 2_000, 500, 20_000, (20_000,), (2_000,), 1, 20, 1, 1, 3, (12, 24), 1, 2_000, 3),
     "medium": Size((MILLION,), 250_000, 25_000, MILLION, (MILLION,), (10_000, 100_000), 3, 2_000, 40, 3, 80),
     "full": Size(
         (MILLION, 10 * MILLION), 500_000, 50_000, MILLION, (MILLION, 10 * MILLION), CHANGES, 3, 10_000, 200, 20, 160

@@ -14,6 +14,9 @@ _KINDS = {"load": "orders", "load-sparse": "sparse items", "load-documents": "do
 _LOAD_LIMITS = {MILLION: 1.2, 10 * MILLION: 1.35, 50 * MILLION: 1.35}
 """Of loads of orders, by their number."""
 
+GROWTH_LIMIT = 1.5
+"""How many times the cost of an apply to a fresh lake one to a lake with a long history may have."""
+
 _WHERE = {"local": "last 2 %", "random": "random"}
 
 
@@ -71,6 +74,8 @@ def goals(tables: Sequence[Table]) -> Iterator[Goal]:
     yield _at_most("Reading with deletes, by reading compacted", 1.3, _ratios(reads, "with deletes", "compacted"))
     yield _at_most("Bytes written for a byte landed, over a day", 5, _figures(tables, "day"))
     yield _at_least("Small objects: records a second", 60_000, _figures(tables, "small"))
+    grown = [(f"{t.items:,} files", t.figure) for t in tables if t.series == "growth" and t.figure is not None]
+    yield _at_most("CPU of a small apply to a lake with a long history, by a fresh lake", GROWTH_LIMIT, grown)
     for command, limit in (("--help", 0.15), ("status", 0.6)):
         yield _at_most(f"`ddb-lake {command}`, seconds", limit, _seconds(tables, "startup", command))
     yield Goal("Landed to visible, `sync` in a loop", "as measured", _freshness(tables, "freshness"), None, " s")

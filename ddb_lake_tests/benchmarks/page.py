@@ -29,6 +29,7 @@ _SECTIONS = {
     "freshness": "Freshness",
     "day": "A day of micro-batches",
     "state": "Commits to a table with many commits",
+    "growth": "A small apply to a lake with a long history",
     "startup": "Starting",
 }
 _ABOUT = {

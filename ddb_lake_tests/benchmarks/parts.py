@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ddb_lake_tests.benchmarks.data import make_changes, make_export
-from ddb_lake_tests.benchmarks.goals import OURS, load_limit
+from ddb_lake_tests.benchmarks.goals import GROWTH_LIMIT, OURS, load_limit
 from ddb_lake_tests.benchmarks.peers import APPLIES, BARE, LOADS, NATIVE, ApplyPeer
 from ddb_lake_tests.benchmarks.report import Report, median
 
@@ -31,7 +31,8 @@ class Size:
 
     `peer_items`: the largest load that the slower peers also run. `rounds` and `ticks`: objects dropped for
     freshness, by `sync` and by the sensor. `batches`: of a day. `commits`: objects of a table that are applied one by one.
-    `starts`: runs of each command that does little but start.
+    `starts`: runs of each command that does little but start. `history`: files of a changelog that a small apply is added to, so many
+    times as `growth_applies` says.
     """
 
     loads: tuple[int, ...]
@@ -47,6 +48,8 @@ class Size:
     batches: int
     commits: tuple[int, ...] = (20, 1_000)
     starts: int = 5
+    history: int = 100_000
+    growth_applies: int = 20
 
 
 class Bench:
@@ -214,6 +217,20 @@ class Bench:
             runs: Runs = {name: [{"seconds": figures[figure] / 1000}] for name, figures in found.items()}
             table.fill(runs, next(iter(runs)))
 
+    def growth(self) -> None:
+        """A small apply to a fresh lake and to one with a long history. The seconds are processor time."""
+        shutil.rmtree(self.work / "growth", ignore_errors=True)
+        sizes = ("--files", str(self.size.history), "--applies", str(self.size.growth_applies))
+        found = self.program("growth", self.work / "growth", *sizes)
+        shutil.rmtree(self.work / "growth")
+        title = f"A small apply after {self.size.history:,} files of the changelog"
+        table = self.report.table(title, "growth", self.size.history, f"at most {GROWTH_LIMIT:g} times", found["ratio"])
+        table.notes.append(
+            "Seconds of processor time, medians. The old lake also has 10,000 objects in the ledger and 100 snapshots."
+        )
+        runs: Runs = {name: [{"seconds": found[f"{name}_cpu_ms"] / 1000}] for name in ("fresh", "grown")}
+        table.fill(runs, "fresh")
+
     def startup(self) -> None:
         """Commands that do little but start, and the import of the library."""
         items = self.size.tables[0]
@@ -241,5 +258,5 @@ def _same_rows(runs: Runs) -> None:
 
 PARTS: dict[str, Callable[[Bench], None]] = {
     name: getattr(Bench, name)
-    for name in ("load", "apply", "read", "small", "freshness", "sensor", "day", "state", "startup")
+    for name in ("load", "apply", "read", "small", "freshness", "sensor", "day", "state", "growth", "startup")
 }

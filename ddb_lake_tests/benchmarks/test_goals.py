@@ -51,6 +51,13 @@ def test_growth_compares_the_same_changes() -> None:
     assert found == ["100.00 (random)", "no"]
 
 
+def test_a_long_history_is_judged_by_its_ratio() -> None:
+    what = "CPU of a small apply to a lake with a long history, by a fresh lake"
+    for ratio, verdict in ((1.5, "yes"), (1.51, "no")):
+        grown = table("growth", 100_000, {"fresh": 0.1, "grown": 0.1 * ratio}, ratio)
+        assert verdicts(grown)[what] == [f"{ratio:.2f} (100,000 files)", verdict]
+
+
 def test_bulk_is_judged_by_processor_time() -> None:
     bulk = table("apply-random-1000000", 1_000_000, {OURS: 9.0, NATIVE: 3.0})
     bulk.lines[:] = [replace(line, cpu=line.seconds / (1 if line.name == OURS else 2)) for line in bulk.lines]
