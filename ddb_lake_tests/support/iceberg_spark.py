@@ -47,6 +47,8 @@ ORPHAN_AGE_S: Final = 10 * 86_400
 _ERROR_CHARS = 3000
 _CATALOG: Final = "spark_own"
 _NAMESPACE: Final = "registered"
+OWN_TABLES: Final = f"{_CATALOG}.{_NAMESPACE}"
+"""The namespace of tables that are Spark's alone. A table needs a location."""
 _SETTINGS: Final = {
     "spark.master": "local[1]",
     "spark.driver.memory": "900m",
@@ -143,14 +145,17 @@ class IcebergSpark:
 
 
 @contextmanager
-def iceberg_spark() -> Iterator[IcebergSpark]:
-    """A running session, which ends with the block. Starting it takes about six seconds of CPU, so share it."""
+def iceberg_spark(others: Mapping[str, str] | None = None) -> Iterator[IcebergSpark]:
+    """A running session, which ends with the block. Starting it takes about six seconds of CPU, so share it.
+
+    `others`: settings of Spark, in addition to or in place of those of the tests.
+    """
     python = ENVIRONMENT / "bin" / "python"
     if not python.exists():
         raise RuntimeError(f"{ENVIRONMENT} is not there; run `make iceberg-spark`")
     with tempfile.TemporaryDirectory(prefix="iceberg-spark-") as folder:
         path = os.pathsep.join(map(str, runtime_jars(Path(folder) / "patches.jar")))
-        settings = {**_SETTINGS, "spark.driver.extraClassPath": path, "spark.local.dir": folder}
+        settings = {**_SETTINGS, "spark.driver.extraClassPath": path, "spark.local.dir": folder, **(others or {})}
         environment = {name: value for name, value in os.environ.items() if name not in ("SPARK_HOME", "PYTHONPATH")}
         log = Path(folder) / "spark.log"
         with log.open("wb") as errors:
