@@ -20,10 +20,10 @@ from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.rate_limit import RateLimit
 from ddb_lake.core.operations.retry_policy import DYNAMODB
+from ddb_lake.core.protection.rules import Protection
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.core.values.conversions import from_boto, to_boto
 from ddb_lake.core.values.primary_key import key_text
-from ddb_lake.core.values.protection import Protection
 from ddb_lake.errors import ConfigError, TerminalError, TransientError, UsageError
 
 BATCH_GET = 100
@@ -73,7 +73,8 @@ class ScanRequest:
 
 @dataclass(frozen=True, slots=True)
 class ScanPage:
-    """The items of a page, the key after which the next page begins (None: it is the last), and its capacity units.
+    """The items of a page without those that are left out, the key after which the next page begins (None: it is the last), and its
+    capacity units.
 
     `served_us`: the service's time of the response.
     """
@@ -95,7 +96,7 @@ class TableItems:
         consistent: whether `get` and `scan` are strongly consistent. Eventually consistent reads cost half, and may return an
             image that is older by some seconds:
             https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.ReadConsistency.html
-        protection: the rules of protected attributes, which are applied to each item that is read.
+        protection: what is applied to each item that is read; an item that the filter leaves out is read as absent.
         consumed: counts the capacity units of all requests.
         sleep: waits for seconds.
     """
@@ -142,7 +143,7 @@ class TableItems:
         least = 1 if request.consistent else 0.5
         page = self._call("scan", least, TableName=self.name, ConsistentRead=request.consistent, **options)
         last = page.get("LastEvaluatedKey")
-        items = [self.protection.protect(_item(entry)) for entry in page.get("Items", ())]
+        items = self._admitted(page.get("Items", ()))
         return ScanPage(items, _item(last) if last else None, _units(page) or least, _served_us(page))
 
     @property
@@ -175,9 +176,7 @@ class TableItems:
         def read(keys: list[dict[str, Any]]) -> list[dict[str, Any]]:
             request = {self.name: {"Keys": keys, "ConsistentRead": self.consistent}}
             response = self._call("batch_get_item", len(keys) * self._least_units, RequestItems=request)
-            items.extend(
-                self.protection.protect(_item(entry)) for entry in response.get("Responses", {}).get(self.name, ())
-            )
+            items.extend(self._admitted(response.get("Responses", {}).get(self.name, ())))
             unprocessed: list[dict[str, Any]] = response.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
             return unprocessed
 
@@ -187,6 +186,11 @@ class TableItems:
                 f"{self.name}: DynamoDB left {count_text(len(left), 'key')} unprocessed", hint="run the command again"
             )
         return items
+
+    def _admitted(self, entries: Sequence[dict[str, Any]]) -> list[Item]:
+        """Items of a response, without those that the filter leaves out, and with protected attributes."""
+        items = [_item(entry) for entry in entries]
+        return [self.protection.protect(item) for item in items if not self.protection.leaves_out(item)]
 
     def _call(self, operation: str, least_units: float, **arguments: Any) -> dict[str, Any]:
         """Send one request at the pace; repeat it while DynamoDB throttles it.

@@ -146,7 +146,7 @@ CHECKS: Final[tuple[Check, ...]] = (
             "`ddb-lake verify {table}` compares keys, which this check does not; `ddb-lake repair {table}` repairs the differing keys.",
             "A table that is rightly this far off needs a greater `checks.count_tolerance`.",
         ),
-        applies=reads_aws,
+        applies=lambda table: reads_aws(table) and table.filter is None,
         evaluate=backlog.rows_match_source,
         severity="warning",
     ),

@@ -9,7 +9,7 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from ddb_lake.config.base import Settings
-from ddb_lake.core.values.protection import Drop, Hash, Mask, Rule
+from ddb_lake.core.protection.rules import Drop, Hash, Mask, Rule
 
 _COLUMN_TYPE = re.compile(r"string|long|double|json|decimal\(38,\s*(?:\d|[12]\d|3[0-7])\)")
 

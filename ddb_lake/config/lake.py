@@ -21,7 +21,7 @@ from ddb_lake.core.layout.table_names import (
     namespace_fault,
 )
 from ddb_lake.core.operations.system import memory_bytes
-from ddb_lake.core.values.protection import Hash
+from ddb_lake.core.protection.rules import Hash
 from ddb_lake.errors import ConfigError
 
 _AWS_CATALOG = re.compile(r"https://(s3tables|glue)\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?(?:[/:]|$)")

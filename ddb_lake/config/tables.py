@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from ddb_lake.config.base import Duration, Settings, Texts, seconds
 from ddb_lake.config.columns import ColumnSettings, column_types, protecting_rules
 from ddb_lake.config.entities import EntitySettings, check_entities
+from ddb_lake.config.filters import FilterSettings
 from ddb_lake.config.table_sections import (
     AuroraSettings,
     ChangesSettings,
@@ -23,10 +24,11 @@ from ddb_lake.config.table_sections import (
 )
 from ddb_lake.core.decode.routing import Source, arn_parts
 from ddb_lake.core.layout.table_names import ICEBERG_SUFFIXES, LONGEST_NAME, LONGEST_TABLE, derived_names
+from ddb_lake.core.protection.key_filter import KeyFilter
+from ddb_lake.core.protection.rules import Rule, filter_fault, key_fault
 from ddb_lake.core.schema.key_patterns import part_path
 from ddb_lake.core.schema.table_schema import SchemaOptions
 from ddb_lake.core.values.json_schema import Validator
-from ddb_lake.core.values.protection import Rule, key_fault
 
 _TABLE_NAME = re.compile(rf"[A-Za-z0-9_.\-]{{1,{LONGEST_NAME}}}")
 _SOURCE_HINT = "`source.table` can name a DynamoDB table whose name differs"
@@ -46,6 +48,9 @@ class TableSettings(Settings):
         description="Columns by attribute (`a.b` for members of maps): a type, or a mapping such as `{type: string}`. `string` takes"
         " every scalar as text, `json` every value as plain JSON. `{drop: true}`, `{hash: true}` and `{mask: {keep_last: 4}}` keep values"
         " out of the lake.",
+    )
+    filter: FilterSettings | None = Field(
+        None, description="Which items of the source the lake has, by patterns of the key; default: all."
     )
     entities: tuple[EntitySettings, ...] = Field(
         (),
@@ -152,6 +157,8 @@ class TableSettings(Settings):
         for name in self.key:
             if name in self.protecting_rules:
                 raise ValueError(key_fault(name, self.protecting_rules[name]))
+        for name in sorted(self.key_filter.attributes - set(self.key)) if self.key else ():
+            raise ValueError(filter_fault(name, self.key))
         return self
 
     @model_validator(mode="after")
@@ -174,6 +181,11 @@ class TableSettings(Settings):
         if full is not None and full.against != "scan" and self.export is None:
             raise ValueError("checks.full needs `export: {bucket: ...}`, or `against: scan`")
         return self
+
+    @property
+    def key_filter(self) -> KeyFilter:
+        """Which items of the source the lake has."""
+        return self.filter.key_filter if self.filter is not None else KeyFilter()
 
     @property
     def protecting_rules(self) -> dict[str, Rule]:

@@ -39,6 +39,7 @@ class LoadedExport:
         scan_until_us: for a scan, the time before which its last item was read; its first item was read after `export_us`. None
             for an export.
         uri: its `manifest-summary.json`, from which it was loaded; None if an earlier release loaded it.
+        left_out: the number of `items` that the table's filter left out.
     """
 
     export_id: str
@@ -51,6 +52,7 @@ class LoadedExport:
     rejected: int = 0
     scan_until_us: int | None = None
     uri: str | None = None
+    left_out: int = 0
 
     @property
     def exact_from_us(self) -> int:

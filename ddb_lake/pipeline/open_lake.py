@@ -22,8 +22,8 @@ from ddb_lake.core.layout.table_names import CHANGES, ERASURES, OBJECTS, QUARANT
 from ddb_lake.lake.catalog import LakeCatalog, location_of
 
 if TYPE_CHECKING:  # for annotations: a query imports only what it uses
+    from ddb_lake.core.protection.rules import Protection
     from ddb_lake.core.values.json_schema import Validator
-    from ddb_lake.core.values.protection import Protection
     from ddb_lake.engine.session import Session
     from ddb_lake.lake.commit import Commit
     from ddb_lake.pipeline.executor import Executor, ExecutorFactory
@@ -138,25 +138,26 @@ class Lake:
         return self.catalog.table(name + ERASURES)
 
     def protection(self, name: str) -> Protection:
-        """The rules of a table's protected attributes, with the key of hashes.
+        """The rules of a table's protected attributes with the key of hashes, and its filter.
 
         Raises:
             ConfigError: the table is not configured; or an attribute is hashed, and the key is missing.
         """
-        from ddb_lake.core.values.protection import Hash, Protection
+        from ddb_lake.core.protection.rules import Hash, Protection
 
-        rules = self.table(name).protecting_rules
+        table = self.table(name)
+        rules = table.protecting_rules
         if not any(isinstance(rule, Hash) for rule in rules.values()):
-            return Protection(rules)
+            return Protection(rules, None, table.key_filter)
         from ddb_lake.aws.hash_key import read_hash_key
 
         assert self.settings.hash_key is not None, "the settings require a key for hashes"
-        return Protection(rules, read_hash_key(self.settings.hash_key))
+        return Protection(rules, read_hash_key(self.settings.hash_key), table.key_filter)
 
     @property
     def keeps_rejected_bytes(self) -> bool:
         """Whether the quarantines have the bytes that they reject. Bytes that cannot be read may have a value of any table."""
-        return not any(table.protecting_rules for table in self.settings.tables)
+        return not any(table.protecting_rules or table.key_filter for table in self.settings.tables)
 
     def validator(self, name: str) -> Validator | None:
         """The rules that a table's landed changes must satisfy; None without `validate`."""

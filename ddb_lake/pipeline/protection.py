@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ddb_lake.core.values.protection import KEY_ID, stored_rules
+from ddb_lake.core.protection.rules import FILTER, KEY_ID, stored_rules
 from ddb_lake.lake.state import changes_state, current_state
 from ddb_lake.pipeline.open_lake import Lake
 
@@ -18,17 +18,18 @@ def changed_rules(lake: Lake, name: str, now: Mapping[str, str] | None = None) -
         now: `Protection.stored`. By default, the rules of the configuration are compared without the key of hashes.
 
     Returns:
-        The attributes, sorted; `hash_key` for all hashed ones if the key is another one. Empty if the rules are the same, or the
-        table has no rows and no records.
+        The attributes, sorted; `hash_key` for all hashed ones if the key is another one; `filter` if that is another one. Empty if
+        all are the same, or the table has no rows and no records.
     """
-    wanted = stored_rules(lake.table(name).protecting_rules) if now is None else dict(now)
+    table = lake.table(name)
+    wanted = stored_rules(table.protecting_rules, table.key_filter) if now is None else dict(now)
     changed: set[str] = set()
     current, changes = current_state(lake.current(name)), changes_state(lake.changes(name))
     for stored in ([current.protection] if current else []) + ([changes.protection] if changes.records else []):
         changed |= {path for path in {*stored, *wanted} - {KEY_ID} if stored.get(path) != wanted.get(path)}
         if KEY_ID in stored and KEY_ID in wanted and stored[KEY_ID] != wanted[KEY_ID]:
             changed.add("hash_key")
-    return tuple(sorted(changed))
+    return tuple(sorted("filter" if path == FILTER else path for path in changed))
 
 
 def former_values_text(name: str, changed: tuple[str, ...]) -> str:

@@ -16,9 +16,9 @@ from pyiceberg.schema import Schema
 from ddb_lake.aws.objects import ObjectStore
 from ddb_lake.aws.session import expect_bucket_owners, expected_owners
 from ddb_lake.core.decode.export_lines import ITEM_MEMBER
+from ddb_lake.core.protection.rules import Protection
 from ddb_lake.core.schema.inference import Inference, Need
 from ddb_lake.core.schema.table_schema import Path, SchemaOptions, TableSchema
-from ddb_lake.core.values.protection import Protection
 from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.misfits import UnheldValues
@@ -94,6 +94,7 @@ class Written:
         rejected: the same lines as rows of the quarantine.
         hashes: a scratch file of the rows' key hashes.
         unheld: the values that no column holds, of an entity's rows.
+        left_out: the number of items that the table's filter leaves out.
     """
 
     paths: list[str]
@@ -105,6 +106,7 @@ class Written:
     rejected: pa.Table | None = None
     hashes: str | None = None
     unheld: UnheldValues = field(default_factory=dict)
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ def write_share(task: WriteShare) -> Written:
 
         paths = lines.read(write)
         written = describe_written(session, paths, task.schema, task.iceberg, share.options)
-        written = replace(written, hashes=_write_hashes(session, task, paths))
+        written = replace(written, hashes=_write_hashes(session, task, paths), left_out=lines.left_out)
         if lines.rejected is not None:
             if lines.rejected.path.stat().st_size > MAX_REJECTED_BYTES:
                 raise lines.invalid.error()

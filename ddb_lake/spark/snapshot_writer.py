@@ -114,9 +114,10 @@ class SparkSnapshotWriter:
     def check(self) -> None:
         """Check the files of the last pass: one row for each item of the manifest, each with a key, no key twice."""
         total, rejected = sum(part.rows for part in self._parts), self._invalid_lines().count
-        if total != self._export.summary.item_count - rejected:
+        absent = rejected + self.left_out
+        if total != self._export.summary.item_count - absent:
             mismatched = next((part.mismatched_file for part in self._parts if part.mismatched_file), None)
-            raise count_mismatch(self._export, total + rejected, mismatched)
+            raise count_mismatch(self._export, total + absent, mismatched)
         check_keyed(self._schema, total, sum(part.keyed for part in self._parts))
         hashes = self._repeated_hashes()
         if hashes:
@@ -135,6 +136,11 @@ class SparkSnapshotWriter:
         rows = rows.set_column(rows.schema.get_field_index("_object"), "_object", objects)
         pq.write_table(rows, self._rejected)
         return StagedRows(self._rejected, rows.num_rows)
+
+    @property
+    def left_out(self) -> int:
+        """The number of items that the table's filter leaves out."""
+        return sum(part.left_out for part in self._parts)
 
     def discard(self) -> None:
         """Delete the files of the last pass."""

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ddb_lake.config import load_settings, parse_settings
-from ddb_lake.core.values.protection import Drop, Hash, Mask
+from ddb_lake.core.protection.rules import Drop, Hash, Mask
 from ddb_lake.errors import ConfigError
 
 
@@ -44,10 +45,38 @@ def test_rules_are_read_by_attribute() -> None:
     ids=str,
 )
 def test_mistake_is_reported_with_what_is_possible(tmp_path: Path, columns: dict[str, Any], said: str) -> None:
-    import yaml
-
     path = tmp_path / "lake.yaml"
     path.write_text(yaml.safe_dump(document(columns)))
+    with pytest.raises(ConfigError) as raised:
+        load_settings(path, {})
+    assert said in str(raised.value) and "line " in str(raised.value)
+
+
+def test_filter_is_a_mapping_or_a_list_of_them() -> None:
+    one = parse_settings(
+        document({}, filter={"include": {"id": "a*"}, "exclude": [{"id": "ab"}, {"id": "ac"}]}), "test"
+    )
+    assert [key for key in ("a", "ab", "ac", "abc", "b") if one.tables[0].key_filter.keeps({"id": {"S": key}})] == [
+        "a",
+        "abc",
+    ]
+    assert not parse_settings(document({}), "test").tables[0].key_filter
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "give `include`, `exclude` or both"),
+        ({"include": [{}]}, "include: a mapping without a pattern matches every item"),
+        ({"include": {"id": "{"}}, "id: '{': a part is {name}"),
+        ({"exclude": {"other": "a"}}, "filter: 'other' is no key attribute; the key is id"),
+        ({"inclde": {"id": "a"}}, "unknown setting 'inclde' (did you mean 'include'?)"),
+    ],
+    ids=str,
+)
+def test_mistake_in_a_filter_is_reported(tmp_path: Path, given: dict[str, Any], said: str) -> None:
+    path = tmp_path / "lake.yaml"
+    path.write_text(yaml.safe_dump(document({}, filter=given)))
     with pytest.raises(ConfigError) as raised:
         load_settings(path, {})
     assert said in str(raised.value) and "line " in str(raised.value)

@@ -23,6 +23,7 @@ BOB = item(
     card={"N": "5500000000000004"},
     address={"M": {"street": {"S": "Walnut Street 221b"}, "city": {"S": "Lier"}}},
 )
+TEST = item("test-1", email="nobody@example.net")
 MOVED = {**ANN, "address": {"M": {"street": {"S": "Baker Street 7, top"}, "city": {"S": "Ghent"}}}}
 
 
@@ -30,7 +31,7 @@ MOVED = {**ANN, "address": {"M": {"street": {"S": "Baker Street 7, top"}, "city"
 def test_guide_of_protected_attributes(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LAKE_HASH_KEY", "an example of a key, not for use")
-    full([ANN, BOB], table="customers").write(tmp_path / "exports/customers")
+    full([ANN, BOB, TEST], table="customers").write(tmp_path / "exports/customers")
     moved = change(T0_US + MINUTE_US, MOVED, ANN, table="customers")
     land(tmp_path / "landing/customers/2026/03/01/09/one", moved)
     printed, shown, found = "", 0, ""
@@ -48,9 +49,10 @@ def test_guide_of_protected_attributes(run: Run, tmp_path: Path, monkeypatch: py
         elif block.language == "python":
             with contextlib.redirect_stdout(io.StringIO()) as out:
                 exec(block.text, {})
-            found = run("query", out.getvalue().strip(), "--format", "csv").stdout
+            found = run("query", out.getvalue().strip(), "--csv").stdout
     assert shown and found.splitlines() == ["id", "ann"]
     hidden = (
+        "nobody@example.n",
         "ann@example.org",
         "Walnut Street 221b",
         "Baker Street 7, top",

@@ -17,8 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.aws.session import session
+from ddb_lake.checks import content
+from ddb_lake.checks.check import Subject, reads_aws
+from ddb_lake.checks.registry import CHECKS
 from ddb_lake.config import parse_settings
-from ddb_lake.errors import ConfigError, ExportError
+from ddb_lake.errors import CheckFailed, ConfigError, ExportError, UsageError
 from ddb_lake.executors import open_lake
 from ddb_lake.lake.scan import scan_table
 from ddb_lake.pipeline.apply.apply import apply_objects
@@ -35,11 +38,13 @@ from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.protection import changed_rules
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.read.quarantine import show_quarantine
+from ddb_lake.pipeline.verify.canary import canary_sign
+from ddb_lake.pipeline.verify.conservation import NotComparedError, compare_counts
 from ddb_lake.pipeline.verify.full import verify_export, verify_scan
 from ddb_lake.pipeline.verify.repair import repair_from_source
 from ddb_lake.sandbox import Sandbox
 from ddb_lake.spark.executor import SparkExecutor
-from ddb_lake_tests.support.effort import examples
+from ddb_lake_tests.support.effort import cases, examples
 from ddb_lake_tests.support.erased_values import files_with
 from ddb_lake_tests.support.export_files import MINUTE_US, T0_US, change, full, increment, item, land
 from ddb_lake_tests.support.inline_carrier import InlineCarrier
@@ -170,7 +175,7 @@ def histories(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict[str, Any
     return exported, records
 
 
-@examples(5, 60)
+@examples(3, 60)
 @given(histories(), st.sampled_from((LocalExecutor, partial(SparkExecutor, carrier=InlineCarrier()))))
 def test_lake_with_rules_is_the_lake_of_a_protected_source(
     history: tuple[list[Any], list[Any]], executor: Callable[..., Any]
@@ -279,7 +284,114 @@ def test_missing_key_of_hashes_is_an_error_before_anything_is_written(
         assert opened.current(NAME) is None
 
 
-@pytest.mark.parametrize("source", ["streams", "kinesis"])
+FILTER = {"include": [{"id": "a*"}, {"id": "*c"}], "exclude": {"id": "*b"}}
+
+
+def is_kept(key: str) -> bool:
+    """`FILTER`, a second time."""
+    return (key.startswith("a") or key.endswith("c")) and not key.endswith("b")
+
+
+@st.composite
+def filtered_histories(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The items of an export, and change records after it. Items that the filter leaves out have hidden values."""
+    keys = ("a", "ab", "ac", "bc", "b", "cab")
+    now: dict[str, dict[str, Any]] = {}
+
+    def body(key: str) -> dict[str, Any]:
+        return item(key, v=draw(st.integers(0, 2)), p="plain" if is_kept(key) else f"{NEEDLE}{key}")
+
+    for key in draw(st.sets(st.sampled_from(keys))):
+        now[key] = body(key)
+    exported, records = list(now.values()), []
+    for place in range(draw(st.integers(0, 6))):
+        key = draw(st.sampled_from(keys))
+        new = body(key) if key not in now or draw(st.integers(0, 3)) else None
+        records.append(change(T0_US + 10 * MINUTE_US + place * 1000, new, now.get(key)))
+        now |= {key: new} if new else {}
+        if new is None:
+            del now[key]
+    return exported, records
+
+
+@examples(3, 60)
+@given(filtered_histories(), st.sampled_from((LocalExecutor, partial(SparkExecutor, carrier=InlineCarrier()))))
+def test_lake_with_a_filter_is_the_lake_of_a_source_without_the_other_items(
+    history: tuple[list[Any], list[Any]], executor: Callable[..., Any]
+) -> None:
+    exported, records = history
+    kept = [one for one in exported if is_kept(one["id"]["S"])]
+    kept_records = [one for one in records if is_kept(one["dynamodb"]["Keys"]["id"]["S"])]
+    with tempfile.TemporaryDirectory() as name:
+        folders = Path(name, "real"), Path(name, "model")
+        found = []
+        for folder, items, landed, table in zip(
+            folders, (exported, kept), (records, kept_records), ({"filter": FILTER}, {}), strict=True
+        ):
+            manifest = str(full(items[::2], items[1::2], at_us=T0_US).write(folder / "exports"))
+            land(folder / "landing/2026/03/01/09/one", *landed)
+            with protected_lake(folder, columns={}, **table) as opened:
+                opened.executors = {"duckdb": executor if table else LocalExecutor}
+                loaded = load_export(opened, NAME, manifest)
+                assert (loaded.items, loaded.left_out) == (len(items), len(items) - len(kept))
+                exact = verify_export(opened, NAME, manifest)
+                assert (exact.outcome, exact.compared) == ("equal", len(kept))
+                apply_objects(opened, NAME, [str(folder / "landing")])
+                assert opened.ledger(NAME) is not None
+                found.append((living(opened), changelog(opened, folder)))
+        assert found[0] == found[1]
+        assert shown(folders[0]) == {}
+
+
+def test_changed_filter_is_reported_and_a_rebuild_finds_lost_objects_nevertheless(tmp_path: Path) -> None:
+    folder = tmp_path / "landing/2026/03/01/09"
+    for key in ("a", "b"):
+        land(folder / key, change(T0_US, item(key, p=NEEDLE if key == "b" else "plain")))
+    with protected_lake(tmp_path, columns={}) as opened:
+        apply_objects(opened, NAME, [str(tmp_path / "landing")])
+    with protected_lake(tmp_path, columns={}, filter=FILTER) as opened:
+        assert changed_rules(opened, NAME) == ("filter",)
+        moved = (folder / "a").rename(tmp_path / "away")
+        with pytest.raises(CheckFailed, match="1 change records of the former changelog are in no landed object"):
+            rebuild_table(opened, NAME)
+        moved.rename(folder / "a")
+        assert rebuild_table(opened, NAME).dropped == 0
+        assert changed_rules(opened, NAME) == ()
+        assert [one["id"]["S"] for one in living(opened)] == ["a"]
+    with protected_lake(tmp_path, columns={}) as opened:
+        assert changed_rules(opened, NAME) == ("filter",)
+        rebuild_table(opened, NAME)
+        assert [one["id"]["S"] for one in living(opened)] == ["a", "b"]
+
+
+def test_full_check_that_a_filter_leaves_nothing_to_compare_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = str(full([item("b", v=1)], at_us=T0_US).write(tmp_path / "exports"))
+    monkeypatch.setattr(content, "_export", lambda *_: manifest)
+    for table_filter, status in ((FILTER, "unknown"), ({"include": {"id": "b"}}, "pass")):
+        folder = tmp_path / status
+        with protected_lake(folder, columns={}, filter=table_filter) as opened:
+            load_export(opened, NAME, manifest)
+            found = content.content_is_equal(Subject(opened, opened.table(NAME)))
+            assert found.state == status
+
+
+def test_checks_do_not_compare_what_a_filter_leaves_out(tmp_path: Path) -> None:
+    changes = {"kinesis": "changes"}
+    canary = {"canary": {"key": {"id": {"S": "canary"}}}}
+    with protected_lake(tmp_path, columns={}, filter=FILTER, changes=changes, checks=canary) as opened:
+        table = opened.table(NAME)
+        with pytest.raises(NotComparedError, match="`filter` leaves records out before they land"):
+            compare_counts(opened, table)
+        with pytest.raises(ConfigError, match=r"checks\.canary\.key is left out of the lake by `filter`"):
+            canary_sign(opened, table)
+        assert "rows_match_source" not in {check.name for check in CHECKS if check.applies(table)}
+        other = table.model_copy(update={"filter": None})
+        assert reads_aws(table) is ("rows_match_source" in {check.name for check in CHECKS if check.applies(other)})
+
+
+@pytest.mark.parametrize("source", cases(("streams", "kinesis"), quick=("streams",)))
 def test_scan_and_stream_land_protected_items_and_verify_compares_with_these(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
@@ -292,16 +404,20 @@ def test_scan_and_stream_land_protected_items_and_verify_compares_with_these(
         if source == "kinesis":
             make_stream(sandbox, "things")
         put(sandbox, "scanned", v={"N": "0"}, **hidden)
-        with protected_lake(tmp_path, name="things", key=["pk", "sk"], changes=changes) as opened:
+        put(sandbox, "left out", v={"S": NEEDLE})
+        without = {"exclude": {"pk": "left *"}}
+        with protected_lake(tmp_path, name="things", key=["pk", "sk"], changes=changes, filter=without) as opened:
             opened.now = sandbox.clock.now
             scanned = scan_source(opened, "things", ScanOptions(place=str(tmp_path / "lake/exports")))
             put(sandbox, "scanned", v={"N": "1"}, **hidden)
             put(sandbox, "streamed", v={"N": "2"}, **hidden)
+            put(sandbox, "left out", v={"S": f"{NEEDLE}2"})
             sandbox.advance(timedelta(minutes=10))
             landed = read_streams(opened, "things")
             load_export(opened, "things", scanned.manifest_uri)
             apply_objects(opened, "things", list(landed.uris))
-            assert landed.records == 3 and verify_scan(opened, "things").outcome == "equal"
+            assert landed.records == 3  # of five
+            assert verify_scan(opened, "things").outcome == "equal"
             items = [json.loads(line)["Item"] for line in dump_items(opened, "things")]
             wanted = expected(SECRET)
             assert {one["pk"]["S"]: {name: one[name] for name in wanted} for one in items} == {
@@ -313,5 +429,7 @@ def test_scan_and_stream_land_protected_items_and_verify_compares_with_these(
             assert [one.key["pk"] for one in report.differences] == [{"S": "missed"}]
             repair_from_source(opened, "things", [one.key for one in report.differences], read_rate=None)
             assert verify_scan(opened, "things").outcome == "equal"
+            with pytest.raises(UsageError, match="left out of the lake by `filter`"):
+                repair_from_source(opened, "things", [{"pk": {"S": "left out"}, "sk": {"N": "1"}}], read_rate=None)
             assert shown(tmp_path) == {}
     session.cache_clear()

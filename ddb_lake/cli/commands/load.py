@@ -170,6 +170,8 @@ def load_text(result: LoadResult) -> str:
     items = f"{count_text(result.items - result.quarantined, 'item')} in {count_text(result.files, 'file')}"
     if result.refused:
         items += f", {result.refused:,} of erased keys left out"
+    if result.left_out:
+        items += f", {result.left_out:,} left out by `filter`"
     if result.quarantined:
         items += f" ({count_text(result.items, 'line')}, {result.quarantined:,} in quarantine)"
     return (

@@ -110,7 +110,9 @@ def _compared_with_manifest(export: LoadedExport, rows: int | None, result: Load
         f" {count_text(rows, 'row')}{quarantined}."
     )
     figures = {"manifest items": export.items, "rows of the branch": rows, "lines in quarantine": export.rejected}
-    return judged(rows + export.rejected == export.items, text, figures)
+    if export.left_out:
+        figures["items left out by `filter`"] = export.left_out
+    return judged(rows + export.rejected + export.left_out == export.items, text, figures)
 
 
 def _distinct_keys(export: LoadedExport, found: KeyCounts | None) -> Outcome:

@@ -27,10 +27,10 @@ from ddb_lake.core.decode.routing import Routes
 from ddb_lake.core.decode.splitter import RecordRun
 from ddb_lake.core.layout.firehose_paths import arrival_hour
 from ddb_lake.core.operations.system import without_cycle_detection
+from ddb_lake.core.protection.rules import Protection
 from ddb_lake.core.values.change_record import ChangeRecord, Rejected
 from ddb_lake.core.values.json_schema import Validator
 from ddb_lake.core.values.json_text import loads
-from ddb_lake.core.values.protection import Protection
 from ddb_lake.core.values.times import LATEST_AFTER_ARRIVAL_US, check_not_after
 from ddb_lake.engine.native.library import load
 from ddb_lake.engine.native.reader import NativeReader
@@ -80,7 +80,7 @@ class TableDefinition:
     Attributes:
         key: the names of its key attributes; empty if they are not known yet.
         validator: the JSON Schemas that its records must satisfy.
-        protection: the rules of its protected attributes.
+        protection: the rules of its protected attributes, and its filter. Records of keys that it leaves out are not staged.
         keeps_rejected_bytes: whether rejected bytes go to the quarantine. If not, it has only their place.
     """
 
@@ -525,6 +525,8 @@ class GroupReader:
         if not key_names:
             protection.check_key(sorted(outcome.keys), table)
         self._tallies[origin.number].note_time(origin.ordinal, outcome)
+        if protection.leaves_out(outcome.keys):
+            return
         try:
             row = self._validated_row(table, protection.protect_record(outcome), key_names, origin)
             fault = None if validator is None else validator.fault(outcome)

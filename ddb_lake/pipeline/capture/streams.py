@@ -52,7 +52,7 @@ from ddb_lake.core.capture.shards import RETENTION_US, Stream
 from ddb_lake.core.capture.stream_lines import LineBatch
 from ddb_lake.core.layout.firehose_paths import firehose_key
 from ddb_lake.core.operations.retry_policy import STREAMS
-from ddb_lake.core.values.protection import Protection
+from ddb_lake.core.protection.rules import Protection
 from ddb_lake.errors import CommitConflict, ConfigError
 from ddb_lake.pipeline.capture.gap_log import open_gaps, record_gap
 from ddb_lake.pipeline.capture.stream_gaps import before_the_stream, check_view, forgotten
@@ -161,7 +161,8 @@ class StreamReader:
     """Reads a table's streams. `_places` is ahead of the checkpoint by what `_batch` holds.
 
     One thread may call `read_pages`, which makes requests to the stream only, while another calls the other methods, which use
-    the lake. `protect`: replaces protected values in a line before it lands. `result`: what was landed since the reader was made.
+    the lake. `admit`: returns a line as it may land, with protected images, or empty if the item is left out. `result`: what was
+    landed since the reader was made.
     """
 
     lake: Lake
@@ -170,7 +171,7 @@ class StreamReader:
     source: StreamSource
     pause: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
-    protect: Callable[[bytes], bytes] = bytes
+    admit: Callable[[bytes], bytes] = bytes
     result: StreamsResult = field(default_factory=lambda: StreamsResult(""))
     looked_at: float = 0.0
     _places: Checkpoint | None = None
@@ -211,7 +212,7 @@ class StreamReader:
             source or _source(settings),
             pause,
             clock,
-            line_protection(lake, table),
+            line_admission(lake, table),
             StreamsResult(settings.name),
         )
 
@@ -366,7 +367,8 @@ class StreamReader:
         lineage = self._state.position(arn).lineage
         for record in page.records:
             line = self.source.line(record, arn, shard_id)
-            self._batch.add(self.protect(line.line), self.clock())
+            if admitted := self.admit(line.line):
+                self._batch.add(admitted, self.clock())
             if line.sequence is not None:
                 lineage = shards.advanced(lineage, shard_id, line.sequence, line.time_us or 0)
         if page.next_iterator is None:
@@ -467,22 +469,23 @@ class StreamReader:
         return int(self.lake.now().timestamp() * 1_000_000)
 
 
-def line_protection(lake: Lake, table: str) -> Callable[[bytes], bytes]:
-    """How the lines of a table's stream are protected. A Kinesis stream may have records of other tables, which they name.
+def line_admission(lake: Lake, table: str) -> Callable[[bytes], bytes]:
+    """What makes the lines of a table's stream such that they may land. A Kinesis stream may have records of other tables, which they name.
 
     Raises ConfigError as `Lake.protection`.
     """
     own = lake.protection(table)
-    named = {other.source_name: lake.protection(other.name) for other in lake.settings.tables if other.protecting_rules}
+    protections = {other.source_name: lake.protection(other.name) for other in lake.settings.tables}
+    named = {source: protection for source, protection in protections.items() if protection}
     if not named:
         return bytes
 
-    def protect(line: bytes) -> bytes:
+    def admit(line: bytes) -> bytes:
         value = orjson.loads(line)
         source = value.get("tableName") if isinstance(value, dict) else None
         return (own if source is None else named.get(source, Protection())).protect_line(line)
 
-    return protect
+    return admit
 
 
 def _source(table: TableSettings) -> StreamSource:

@@ -38,8 +38,8 @@ from ddb_lake.core.layout.export_manifest import (
     parse_summary,
 )
 from ddb_lake.core.operations.count_text import count_text
+from ddb_lake.core.protection.rules import Protection
 from ddb_lake.core.values.change_record import Item
-from ddb_lake.core.values.protection import Protection
 from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.sql import literals
 from ddb_lake.engine.staging import STAGED_QUARANTINE, RowOrigin, StagedRows, StagingWriter, quarantine_row
@@ -273,10 +273,10 @@ class ExportLines:
         files: the data files.
         folder: a folder for the rejected lines, and for copies of the files that had some.
         reject: leave out invalid lines. By default, they are an error.
-        protection: the rules of protected attributes.
+        protection: the rules of protected attributes, and the filter.
 
     Attributes:
-        files: the data files; of a file with rejected lines or protected attributes, a copy without them.
+        files: the data files; of a file with rejected lines, protected attributes or items that are left out, a copy without them.
         invalid: the rejected lines.
         rejected: the rejected lines as rows of the quarantine; None if there are none.
     """
@@ -288,6 +288,11 @@ class ExportLines:
         self.invalid = InvalidLines()
         self.rejected: StagedRows | None = None
         self._folder, self._reject = folder, reject
+
+    @property
+    def left_out(self) -> int:
+        """The number of items that the filter leaves out."""
+        return sum(file.items for file in self._originals) - sum(file.items for file in self.files)
 
     def read(self, work: Callable[[Sequence[LocalFile], LineCheck], T]) -> T:
         """Call `work`, which reads all lines with a check. After lines were left out, call it again.
@@ -357,9 +362,10 @@ class ExportLines:
 
 
 def protected_files(files: Sequence[LocalFile], protection: Protection, folder: Path) -> list[LocalFile]:
-    """Copies in a folder of data files of a full export, with protected items; the files themselves if there is no rule.
+    """Copies in a folder of data files of a full export, with protected items, and without those that the filter leaves out.
 
-    A copy has the lines without a valid item as they are, which are found when it is read.
+    They are the files themselves if there is neither a rule nor a filter. A copy has the lines without a valid item as they are,
+    which are found when it is read. Its `items` are less by those that are left out.
     """
     if not protection:
         return list(files)
@@ -367,15 +373,19 @@ def protected_files(files: Sequence[LocalFile], protection: Protection, folder: 
 
 
 def _protected_copy(file: LocalFile, protection: Protection, copy: Path) -> LocalFile:
+    left_out = 0
     with copy.open("wb") as target:
         for _, _, text in numbered_lines(file):
             try:
                 item = read_full_line(text)
             except UndecodableError:
                 target.write(text + b"\n")
+                continue
+            if protection.leaves_out(item):
+                left_out += 1
             else:
                 target.write(orjson.dumps({ITEM_MEMBER: protection.protect(item)}) + b"\n")
-    return replace(file, path=copy, gzipped=False)
+    return replace(file, path=copy, gzipped=False, items=file.items - left_out)
 
 
 def find_invalid_lines(files: Iterable[LocalFile]) -> InvalidLines:

@@ -93,6 +93,7 @@ class LoadResult:
         notes: remarks for the user, for example that the export is of a table with another name.
         quarantined: the number of lines that went to quarantine.
         refused: the number of items and lines of erased keys, which were left out.
+        left_out: the number of items of a full export that the table's `filter` leaves out.
         misfits: after a full export, the attributes of `current` with values that no column holds.
         entity_misfits: the same of the tables of its entities, by the table's name.
         doubts: as in `pipeline.apply.apply.ApplyResult`.
@@ -116,6 +117,7 @@ class LoadResult:
     name_collisions: tuple[NameCollision, ...] = ()
     scan_until_us: int | None = None
     refused: int = 0
+    left_out: int = 0
     misfits: tuple[Misfit, ...] = ()
     entity_misfits: Mapping[str, tuple[Misfit, ...]] = field(default_factory=dict)
 
@@ -248,12 +250,14 @@ class WrittenSnapshot:
         rows: the files and their columns.
         rejected: the number of lines that were left out.
         refused: the number of items of erased keys that were left out.
+        left_out: the number of items that the table's filter leaves out.
     """
 
     commit: Commit
     rows: ExportRows
     rejected: int
     refused: int
+    left_out: int
 
 
 def _load_full(lake: Lake, settings: TableSettings, export: Export, reject: bool) -> LoadResult:
@@ -290,7 +294,9 @@ def _load_full(lake: Lake, settings: TableSettings, export: Export, reject: bool
         # From here on no file is removed after an error: a commit whose outcome is unknown may name it.
         for path in items.replaced:
             plan.table.io.delete(path)
-        return _commit(lake, session, plan, WrittenSnapshot(commit, items.rows, rejected, items.refused))
+        return _commit(
+            lake, session, plan, WrittenSnapshot(commit, items.rows, rejected, items.refused, writer.left_out)
+        )
 
 
 def _target(lake: Lake, plan: LoadPlan) -> SnapshotTarget:
@@ -356,6 +362,7 @@ def _commit(lake: Lake, session: Session, plan: LoadPlan, written: WrittenSnapsh
         rejected=written.rejected,
         scan_until_us=summary.scan_until_us,
         uri=plan.export.uri,
+        left_out=written.left_out,
     )
     others = tuple(export for export in state.exports if export is not plan.restored)
     state = replace(state, exports=(*others, loaded))
@@ -367,6 +374,7 @@ def _commit(lake: Lake, session: Session, plan: LoadPlan, written: WrittenSnapsh
         _result(plan.settings.name, plan.export, False, live_files(table).rows, state.snapshot_cutoff_us),
         quarantined=written.rejected,
         refused=written.refused,
+        left_out=written.left_out,
         name_collisions=new_collisions(plan.state.schema, state.schema),
     )
 

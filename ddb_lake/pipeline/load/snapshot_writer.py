@@ -16,9 +16,9 @@ from pyiceberg.schema import Schema
 
 from ddb_lake.core.decode.export_lines import ITEM_MEMBER
 from ddb_lake.core.operations.count_text import count_text
+from ddb_lake.core.protection.rules import Protection
 from ddb_lake.core.schema.inference import Inference
 from ddb_lake.core.schema.table_schema import Path, SchemaOptions, TableSchema
-from ddb_lake.core.values.protection import Protection
 from ddb_lake.engine.key_text import key_hash_sql, key_text_sql
 from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.projection import Projection
@@ -48,7 +48,7 @@ class SnapshotTarget:
         options: how attributes become columns.
         memory_bytes: the memory that sorting may use.
         progress: called after each part that is written.
-        protection: the rules of protected attributes.
+        protection: the rules of protected attributes, and the filter.
     """
 
     name: str
@@ -81,7 +81,7 @@ class SnapshotWriter(Protocol):
         """
 
     def check(self) -> None:
-        """Check the files of the last pass: one row for each item of the manifest, each with a key, no key twice.
+        """Check the files of the last pass: one row for each item of the manifest but those left out, each with a key, no key twice.
 
         Raises:
             ExportError: the number of rows is not that of the manifest.
@@ -90,6 +90,10 @@ class SnapshotWriter(Protocol):
 
     def rejected_lines(self) -> StagedRows | None:
         """The lines that were left out, as rows of the quarantine; None if there are none."""
+
+    @property
+    def left_out(self) -> int:
+        """The number of items of the last pass that the table's filter leaves out."""
 
     def discard(self) -> None:
         """Delete the files of the last pass."""
@@ -150,8 +154,9 @@ class LocalSnapshotWriter:
         total, keyed, distinct = self._session.rows(
             f"SELECT count(*), count(_key_hash), count(DISTINCT _key_hash) FROM {rows}"
         )[0]
-        if total != self._export.summary.item_count - rejected:
-            raise count_mismatch(self._export, total + rejected, self._mismatched_file())
+        absent = rejected + self.left_out
+        if total != self._export.summary.item_count - absent:
+            raise count_mismatch(self._export, total + absent, self._mismatched_file())
         check_keyed(self._schema, total, keyed)
         if distinct != total:
             check_unique(self._export, self._schema, self._count_repeated_keys(rows))
@@ -159,6 +164,11 @@ class LocalSnapshotWriter:
     def rejected_lines(self) -> StagedRows | None:
         """The lines that were left out, as rows of the quarantine."""
         return self._lines.rejected
+
+    @property
+    def left_out(self) -> int:
+        """The number of items that the table's filter leaves out."""
+        return self._lines.left_out
 
     def discard(self) -> None:
         """Delete the files of the last pass."""

@@ -600,7 +600,11 @@ def _unlanded(rebuild: Rebuild, former: Table) -> tuple[int, list[str]]:
         )
 
     def query(read: str) -> str:
-        return f"SELECT count(*), list(DISTINCT o.object) FROM {read} o ANTI JOIN {built} n ON {same}"
+        return (
+            f"SELECT o.keys, count(*), list(DISTINCT o.object) FROM {read} o ANTI JOIN {built} n ON {same} GROUP BY ALL"
+        )
+
+    protection = rebuild.lake.protection(rebuild.name)
 
     with rebuild.lake.session() as session:
         rows = _rows(rebuild, session, former, query)
@@ -609,8 +613,9 @@ def _unlanded(rebuild: Rebuild, former: Table) -> tuple[int, list[str]]:
             "the former changelog cannot be read, so its records were not compared with the landed ones"
         )
         return 0, []
-    count, objects = rows[0]
-    return count, sorted(objects or ())[:_FIGURES]
+    unlanded = [(count, objects) for keys, count, objects in rows if not protection.leaves_out(orjson.loads(keys))]
+    names = {name for _, objects in unlanded for name in objects or ()}
+    return sum(count for count, _ in unlanded), sorted(names)[:_FIGURES]
 
 
 def _rows(rebuild: Rebuild, session: Session, table: Table, query: Callable[[str], str]) -> list[Any] | None:

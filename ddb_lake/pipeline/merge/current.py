@@ -19,8 +19,8 @@ from pyiceberg.table import Table
 
 from ddb_lake.config import TableSettings
 from ddb_lake.core.operations.retry_policy import retry_commit
+from ddb_lake.core.protection.rules import Protection
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, new_collisions
-from ddb_lake.core.values.protection import Protection
 from ddb_lake.engine.merge_plan import MergeRules, version_us
 from ddb_lake.engine.misfits import Misfit, sum_misfits
 from ddb_lake.engine.session import Session

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pyiceberg.table import Table
 
@@ -12,12 +13,14 @@ from ddb_lake.config import TableSettings
 from ddb_lake.core.layout.table_names import entity_table
 from ddb_lake.core.schema.key_patterns import EntityRule, part_path
 from ddb_lake.core.schema.table_schema import Column, SchemaOptions, TableSchema
-from ddb_lake.engine.schema_fitting import Policy
 from ddb_lake.errors import DamagedError
 from ddb_lake.lake.commit import check_newest_commit
 from ddb_lake.lake.entity_state import EntityState
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.open_lake import Lake
+
+if TYPE_CHECKING:  # `ddb-lake status` reads metadata only, and needs no DuckDB
+    from ddb_lake.engine.schema_fitting import Policy
 
 OTHER_TYPES = "columns of current have other types"
 """Why the difference of two snapshots does not lead to the rows of entities."""

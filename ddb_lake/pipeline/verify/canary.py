@@ -41,6 +41,8 @@ def canary_sign(lake: Lake, table: TableSettings) -> Sign:
     wanted = table_key(lake, table.name)
     if set(key) != set(wanted):
         raise ConfigError(f"checks.canary.key has {sorted(key)}, the table's key is {list(wanted)}", table=table.name)
+    if lake.protection(table.name).leaves_out(key):
+        raise ConfigError("checks.canary.key is left out of the lake by `filter`", table=table.name)
     items = open_items(lake, table.name, RATE)
     ((_, source_item),) = items.get([key])
     now_us = int(lake.now().timestamp() * 1_000_000)

@@ -209,7 +209,7 @@ def repair_from_export(lake: Lake, name: str, keys: Sequence[Item], uri: str) ->
 
 def _by_text(lake: Lake, name: str, keys: Iterable[Item]) -> dict[str, Item]:
     """Distinct keys by their text. Raises UsageError for one that is not a key of the table, or that was erased."""
-    names = _key(lake, name)
+    names, protection = _key(lake, name), lake.protection(name)
     distinct: dict[str, Item] = {}
     for key in keys:
         try:
@@ -217,6 +217,8 @@ def _by_text(lake: Lake, name: str, keys: Iterable[Item]) -> dict[str, Item]:
             text = key_text(key, names)
         except UndecodableError as error:
             raise UsageError(f"not a key of this table, whose key is {list(names)}: {error}", table=name) from None
+        if protection.leaves_out(key):
+            raise UsageError("a key is left out of the lake by `filter`", table=name, hint="leave it out here too")
         distinct[text] = {part: key[part] for part in names}
     with lake.session() as session:
         erased = read_erased_keys(lake, session, name)

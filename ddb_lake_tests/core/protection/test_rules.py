@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.config.columns import ColumnSettings, protecting_rules
+from ddb_lake.core.protection.rules import Drop, Hash, Mask, Protection, hashed, masked
 from ddb_lake.core.values.attributes import canonical_value
 from ddb_lake.core.values.change_record import AttributeValue, Item
-from ddb_lake.core.values.protection import Drop, Hash, Mask, Protection, hashed, masked
 from ddb_lake.errors import ConfigError
 from ddb_lake_tests.support.effort import examples
 from ddb_lake_tests.support.protected_items import COLUMNS, KEY, NEEDLES, bodies, expected, hidden_values

@@ -1,5 +1,7 @@
 """Protected attributes: attributes whose values the lake does not have. They are dropped, hashed or masked where an item enters.
 
+`Protection` has the rules of a table and its filter, which decide together which part of an item enters the lake.
+
 A rule is applied again to what it returned whenever bytes that ddb_lake landed itself are read, so each rule is idempotent:
 `protect(protect(item)) == protect(item)`. A masked value is masked to itself. A hashed value ends with a check that only the key
 can make, by which it is recognised.
@@ -15,16 +17,18 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
+from ddb_lake.core.protection.key_filter import KeyFilter
 from ddb_lake.core.values.attributes import canonical_value
 from ddb_lake.core.values.change_record import AttributeValue, ChangeRecord, Item
 from ddb_lake.core.values.numbers import canonical_number
-from ddb_lake.errors import ConfigError
+from ddb_lake.errors import ConfigError, UndecodableError
 
 MASKED: Final = "****"
 """The text in place of the hidden part of a masked value, whatever its length."""
 
 KEY_ID: Final = ""
-"""Where `Protection.stored` has the id of the key; no attribute has this name."""
+FILTER: Final = "\0filter"
+"""Where `Protection.stored` has the id of the key and the filter; no attribute in a configuration has these names."""
 
 _DIGEST_CHARS: Final = 64
 _CHECK_CHARS: Final = 16
@@ -61,18 +65,30 @@ Rule: TypeAlias = Drop | Hash | Mask
 
 @dataclass(frozen=True)
 class Protection:
-    """The rules of a table. False if there is none.
+    """The rules and the filter of a table. False if there is none.
 
     Attributes:
         rules: by attribute; names of members of maps follow after a dot (`address.street`).
         key: the key of hashes; None if no rule is a hash.
+        key_filter: which items the lake has.
     """
 
     rules: Mapping[str, Rule] = field(default_factory=dict)
     key: bytes | None = field(default=None, repr=False)
+    key_filter: KeyFilter = field(default_factory=KeyFilter)
 
     def __bool__(self) -> bool:
-        return bool(self.rules)
+        return bool(self.rules) or bool(self.key_filter)
+
+    def leaves_out(self, item: Mapping[str, AttributeValue]) -> bool:
+        """Whether the lake does not have the item with this key; `item` has further attributes or not.
+
+        An item without the key's attributes is not left out: the caller finds that it is invalid.
+        """
+        try:
+            return bool(self.key_filter) and not self.key_filter.keeps(item)
+        except UndecodableError:
+            return False
 
     @cached_property
     def _maps(self) -> frozenset[str]:
@@ -85,10 +101,12 @@ class Protection:
         return any(".".join(path[:end]) in self.rules for end in range(1, len(path) + 1))
 
     def check_key(self, key: Sequence[str], table: str) -> None:
-        """Raise ConfigError if a rule is for an attribute of the key."""
+        """Raise ConfigError if a rule is for an attribute of the key, or a pattern of the filter for another one."""
         for name in key:
             if name in self.rules:
                 raise ConfigError(key_fault(name, self.rules[name]), table=table)
+        for name in sorted(self.key_filter.attributes - set(key)):
+            raise ConfigError(filter_fault(name, key), table=table)
 
     def protect(self, item: Item) -> Item:
         """A checked item of DynamoDB JSON without the values that the lake may not have; the same object if it has none."""
@@ -129,16 +147,18 @@ class Protection:
         return replace(record, old_image=old and self.protect(old), new_image=new and self.protect(new))
 
     def protect_line(self, line: bytes) -> bytes:
-        """A line of a stream that is read directly (`core.capture.stream_lines`), with protected images.
+        """A line of a stream that is read directly (`core.capture.stream_lines`), with protected images; empty if the item is left out.
 
         A line in another form, such as an aggregate of Kinesis, stays as it is.
         """
-        if not self.rules:
+        if not self:
             return line
         value = orjson.loads(line)
         body: Any = value.get("dynamodb") if isinstance(value, dict) else None
         if not isinstance(body, dict):
             return line
+        if isinstance(keys := body.get("Keys"), dict) and self.leaves_out(keys):
+            return b""
         images = {
             name: self.protect(body[name]) for name in ("NewImage", "OldImage") if isinstance(body.get(name), dict)
         }
@@ -146,14 +166,15 @@ class Protection:
 
     @property
     def stored(self) -> dict[str, str]:
-        """What a table's state names of the rules: each rule by attribute, and under `KEY_ID` an id of the key of hashes."""
-        rules = stored_rules(self.rules)
+        """What a table's state names: each rule by attribute, `FILTER`, and under `KEY_ID` an id of the key of hashes."""
+        rules = stored_rules(self.rules, self.key_filter)
         return rules if self.key is None else rules | {KEY_ID: _mac(self.key, b"key id")[:8]}
 
 
-def stored_rules(rules: Mapping[str, Rule]) -> dict[str, str]:
+def stored_rules(rules: Mapping[str, Rule], key_filter: KeyFilter) -> dict[str, str]:
     """`Protection.stored` without the key's id."""
-    return {path: str(rule) for path, rule in sorted(rules.items())}
+    stored = {path: str(rule) for path, rule in sorted(rules.items())}
+    return stored | {FILTER: key_filter.text} if key_filter else stored
 
 
 def hashed(value: AttributeValue, key: bytes) -> str:
@@ -191,6 +212,11 @@ def masked(value: AttributeValue, keep_last: int) -> str:
         text = canonical_number(value["N"])
     kept = "" if text is None or len(text) <= keep_last or not keep_last else text[-keep_last:]
     return MASKED if not kept.strip("*") else MASKED + kept
+
+
+def filter_fault(name: str, key: Sequence[str]) -> str:
+    """Why a filter cannot have a pattern for an attribute."""
+    return f"filter: {name!r} is no key attribute; the key is {', '.join(key)}"
 
 
 def key_fault(name: str, rule: Rule) -> str:

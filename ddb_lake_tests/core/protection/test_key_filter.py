@@ -1,0 +1,63 @@
+"""Filters by the key: patterns of texts, of numbers by their canonical digits, and of binary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddb_lake.core.protection.key_filter import KeyFilter
+from ddb_lake.core.protection.rules import Protection
+from ddb_lake.core.schema.key_patterns import KeyPattern
+from ddb_lake.errors import ConfigError
+from ddb_lake_tests.support.effort import examples
+
+
+def patterns(**texts: str) -> dict[str, KeyPattern]:
+    return {name: KeyPattern.parse(text) for name, text in texts.items()}
+
+
+@pytest.mark.parametrize(
+    ("value", "pattern", "kept"),
+    [
+        ({"S": "USER#ann"}, "USER#*", True),
+        ({"S": "user#ann"}, "USER#*", False),
+        ({"S": "USER#a\nb"}, "USER#*", True),
+        ({"N": "1.50"}, "1.5", True),
+        ({"N": "15E2"}, "1500", True),
+        ({"N": "1.5"}, "1.50", False),
+        ({"B": "VVNFUiM="}, "VVNFUiM=", False),
+        ({"B": "VVNFUiM="}, "*", True),
+    ],
+)
+def test_pattern_is_of_the_text_of_the_key(value: Any, pattern: str, kept: bool) -> None:
+    assert KeyFilter(include=(patterns(PK=pattern),)).keeps({"PK": value}) is kept
+    assert KeyFilter(exclude=(patterns(PK=pattern),)).keeps({"PK": value}) is not kept
+
+
+@examples(50, 400)
+@given(
+    st.text("ab", min_size=1, max_size=4), st.text("ab", min_size=1, max_size=4), st.text("ab*", min_size=1, max_size=3)
+)
+def test_item_is_kept_if_one_includes_it_and_none_excludes_it(pk: str, sk: str, prefix: str) -> None:
+    item = {"PK": {"S": pk}, "SK": {"S": sk}, "other": {"N": "1"}}
+    start = prefix.replace("*", "a")
+    found = KeyFilter((patterns(PK=f"{start}*"), patterns(SK="b*")), (patterns(PK="b*", SK="*a"),))
+    expected = (pk.startswith(start) or sk.startswith("b")) and not (pk.startswith("b") and sk.endswith("a"))
+    assert found.keeps(item) is expected
+    assert Protection(key_filter=found).leaves_out(item) is not expected
+
+
+def test_item_without_its_key_is_not_left_out() -> None:
+    protection = Protection(key_filter=KeyFilter(include=(patterns(PK="a"),)))
+    assert not protection.leaves_out({"other": {"S": "a"}})
+    assert not protection.leaves_out({"PK": {"BOOL": True}})
+
+
+def test_pattern_of_another_attribute_is_refused() -> None:
+    protection = Protection(key_filter=KeyFilter(include=(patterns(PK="a"),)))
+    protection.check_key(("PK", "SK"), "orders")
+    with pytest.raises(ConfigError, match="filter: 'PK' is no key attribute; the key is id"):
+        protection.check_key(("id",), "orders")
