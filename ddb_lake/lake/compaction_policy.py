@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
@@ -13,18 +12,21 @@ from ddb_lake.lake.scan import LiveFiles, column_bounds, live_files
 
 TARGET_FILE_BYTES = 256 * 1024 * 1024
 SMALL_FILE_BYTES = TARGET_FILE_BYTES // 8
-MAX_SMALL_FILES = 24
+MAX_SMALL_FILES = 16
 """Files of about one size. So a byte is rewritten when its file grows into the next size, and not whenever files arrive."""
 
 MAX_DELETE_FILES = 16
 """Of one data file, which its reader opens. (A reader of several may open more.)"""
-MAX_DELETED_SHARE = 0.20
+MAX_DELETED_SHARE = 0.25
+"""Of the rows of a file. If random rows change, about (1 - share) / share bytes are rewritten for each changed byte."""
+
 MAX_FILES_PER_DAY = 4
 MAX_FILES_PER_HOUR = 8
-MAX_FILES_OF_LATEST_HOUR = 64
+MAX_FILES_OF_LATEST_HOUR = 750
 """Of the changelog, of about one size: in a day before the latest one, and in the hours of the latest day.
 
-The latest hour may have more files. So each byte is rewritten twice, after the hour and after the day.
+The latest hour may have the files of a commit every five seconds. So each byte is rewritten twice at most: after the hour, and
+after the day if the file of the hour is small.
 """
 
 SLICE_BYTES = 64 * 1024 * 1024
@@ -117,12 +119,17 @@ def slice_of_groups(groups: Sequence[Sequence[DataFile]], most_bytes: int | None
 
 def crowded_changes(changes: Table) -> list[list[DataFile]]:
     """Small files of the changelog, of days or hours of arrival that have too many. Those of one list are to be merged."""
-    hours: dict[Any, list[DataFile]] = defaultdict(list)
+    hours: dict[int | None, list[DataFile]] = defaultdict(list)
     for file in live_files(changes).data:
         bounds = column_bounds(file, changes.schema(), "arrival_hour")
         hours[bounds[0] if bounds else None].append(file)
+    return crowded_hours(hours)
+
+
+def crowded_hours(hours: Mapping[int | None, Sequence[DataFile]]) -> list[list[DataFile]]:
+    """As `crowded_changes`, of files by their hour of arrival (its begin, in microseconds; None: not known)."""
     latest = max((hour for hour in hours if hour is not None), default=None)
-    days: dict[Any, list[DataFile]] = defaultdict(list)
+    days: dict[int, list[DataFile]] = defaultdict(list)
     groups = []
     for hour, files in hours.items():
         if hour is None or latest is None or hour == latest:

@@ -414,11 +414,14 @@ class _Run:
 
     def terminate(self) -> bool:
         one = self.chance.choice(self.processes)
-        status = one.end(signal.SIGTERM)
-        if status != 0:
-            self.done.differences.append(f"after SIGTERM a follower ended with status {status}")
+        self._stop(one)
         self._restart(one)
         return True
+
+    def _stop(self, one: _Process) -> None:
+        """End a process by SIGTERM. While it starts, the signal itself ends it; later it completes what is in progress."""
+        if (status := one.end(signal.SIGTERM)) not in (0, -signal.SIGTERM):
+            self.done.differences.append(f"after SIGTERM a follower ended with status {status}")
 
     def _restart(self, one: _Process) -> None:
         one.begin()
@@ -556,8 +559,7 @@ class _Run:
         """End the followers; one more applies what is left. Each landed object must be applied then."""
         self.end_all_faults()
         for one in self.processes:
-            if (status := one.end(signal.SIGTERM)) != 0:
-                self.done.differences.append(f"after SIGTERM a follower ended with status {status}")
+            self._stop(one)
         self.look_at_journal()
         with open_lake(_settings(self.folder / "lake")) as lake:
             _follower(lake, self.service, _Journal(self.journal)).once()

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddb_lake.cli.command import command, options_object, tables_argument
+from ddb_lake.cli.command import command, emf_option, options_object, tables_argument
 from ddb_lake.cli.commands.apply import print_apply_remarks
 from ddb_lake.cli.failures import error_text, print_doubts
 from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.output.metrics import MetricsTarget
 from ddb_lake.cli.output.progress import note, warn
 from ddb_lake.cli.output.quantities import duration_text
 from ddb_lake.cli.output.terminal import echo
@@ -41,6 +42,7 @@ class FollowCommandOptions:
     interval_s: float
     list_every_s: float
     metrics: str | None
+    as_emf: bool
     dagster: bool
     as_json: bool
 
@@ -75,6 +77,7 @@ class FollowCommandOptions:
 @click.option(
     "--metrics", metavar="[HOST]:PORT", help="Serve metrics for Prometheus at this address, for example :9464."
 )
+@emf_option
 @click.option(
     "--dagster",
     is_flag=True,
@@ -90,7 +93,7 @@ def follow(invocation: Invocation, tables: tuple[str, ...], options: FollowComma
     it changes. For other tables, landed objects are found by listing, or sooner by notifications. Several followers may
     run: a table is followed by one of them, and another takes over within 30 seconds. The exit status is 1 if a table
     failed last, if change records may be missing, or if all records of an object went to quarantine; 2, at once, if a
-    table that was not followed yet cannot be followed with the configuration.
+    table that was not followed yet cannot be followed with the configuration. With --emf, metrics are printed each minute.
     """
     from ddb_lake.mysql.replication import REPLICATION
     from ddb_lake.pipeline.follow.follower import follower
@@ -103,7 +106,8 @@ def follow(invocation: Invocation, tables: tuple[str, ...], options: FollowComma
         stopped_by(stop, signal.SIGTERM, signal.SIGINT),
         _reports(lake, options.dagster) as reports,
     ):
-        printer = _Printer(lake, options.as_json, _served(options.metrics), reports)
+        target = MetricsTarget(None, options.as_emf)
+        printer = _Printer(lake, options.as_json, _metrics(target, options.metrics), target, reports)
         process = follower(lake, tables, printer, chosen, (REPLICATION,))
         if options.once:
             process.once()
@@ -114,13 +118,14 @@ def follow(invocation: Invocation, tables: tuple[str, ...], options: FollowComma
         click.get_current_context().exit(printer.status)
 
 
-def _served(address: str | None) -> LakeMetrics | None:
-    """Metrics that are served at an address; None without one. Raises UsageError."""
+def _metrics(target: MetricsTarget, address: str | None) -> LakeMetrics | None:
+    """Metrics that are exported to a target or served at an address; None without either. Raises UsageError."""
+    metrics = target.metrics()
     if address is None:
-        return None
+        return metrics
     from ddb_lake.pipeline.metrics import LakeMetrics
 
-    metrics = LakeMetrics()
+    metrics = metrics or LakeMetrics()
     note(f"metrics are served at port {metrics.serve(address)}")
     return metrics
 
@@ -141,6 +146,7 @@ class _Printer:
     lake: Lake
     as_json: bool
     metrics: LakeMetrics | None = None
+    target: MetricsTarget = field(default_factory=lambda: MetricsTarget(None, as_emf=False))
     reports: FollowerReports | None = None
     _failed: set[str] = field(default_factory=set)
     _with_gaps: set[str] = field(default_factory=set)
@@ -215,7 +221,7 @@ class _Printer:
             if self.metrics is not None:
                 for name, lag_s in lags_s.items():
                     self.metrics.set_lag(self.lake.table(name), lag_s)
-                self.metrics.observe(self.lake, list(lags_s))
+                self.target.export(self.metrics, self.lake, list(lags_s))
         except Exception as error:  # whatever it is: following goes on without them, and the counter shows it
             self.failed("", error)
 

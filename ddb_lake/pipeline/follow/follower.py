@@ -164,9 +164,13 @@ class Follower:
             self.close()
 
     def close(self) -> None:
-        """Release the leases."""
-        if self.keeper is not None:
+        """Release the leases. If that fails, another follower takes over when they expire."""
+        if self.keeper is None:
+            return
+        try:
             self.keeper.release()
+        except Exception as error:  # whatever it is: all that was read is applied, or is found by the next follower
+            self.listener.failed("", error)
 
     def step(self) -> bool:
         """Do one piece of what is due: renew the leases, one turn of each due table, planned work; whether there was any."""

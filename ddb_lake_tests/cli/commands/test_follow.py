@@ -53,8 +53,11 @@ def test_once_lands_and_applies_what_there_is(run: Run, account: Sandbox, projec
     assert (turn["landed_records"], turn["new"], turn["rows"], turn["gaps"]) == (1, 1, 1, 0)
     assert events[-1]["event"] == "stopped"
     assert len(run("dump", "orders").stdout.splitlines()) == 1
-    again = run("follow", "--once")
+    again = run("follow", "--once", "--emf")
     assert (again.exit_code, again.stdout) == (0, "")
+    documents = [json.loads(line) for line in again.stderr.splitlines() if line.startswith("{")]
+    values = {name: value for document in documents for name, value in document.items()}
+    assert (values["ddb_lake_followed"], values["ddb_lake_rows"], values["ddb_lake_lag_seconds"]) == (1, 1, 0)
 
 
 def test_landed_objects_are_applied(run: Run, project: Path) -> None:

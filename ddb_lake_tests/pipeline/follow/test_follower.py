@@ -179,6 +179,21 @@ def test_follower_that_stops_hands_over_at_once(tmp_path: Path, service: Simulat
         assert read_leases(found.lake)[NAME].holder == _holder(second)
 
 
+def test_follower_that_cannot_release_its_leases_reports_it_and_ends(tmp_path: Path, service: SimulatedStreams) -> None:
+    with following(tmp_path, service) as found:
+        service.write(1, 1)
+        first, second = found.follower(), found.follower()
+        found.run(first)
+        away = UnreachableError("S3 does not answer")
+        with mock.patch.object(Landing, "load", side_effect=away):
+            first.close()
+        assert found.heard.errors == [away]
+        second.step()
+        service.advance(EXPIRY_S + RENEWAL_S)
+        second.step()
+        assert read_leases(found.lake)[NAME].holder == _holder(second)
+
+
 @fault("a paused process that continues", "follow")
 def test_paused_follower_that_continues_after_another_took_over_does_no_harm(
     tmp_path: Path, service: SimulatedStreams
