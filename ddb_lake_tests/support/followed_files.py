@@ -37,7 +37,7 @@ _HOUR_US = 3_600_000_000
 
 @dataclass
 class FollowedFiles:
-    """A table of `keys` keys, of which `changes` random ones change in each commit.
+    """A table of `keys` keys. In each commit, `changes` random ones of them change.
 
     Attributes:
         every_s: the interval of commits.
