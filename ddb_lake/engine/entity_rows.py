@@ -8,15 +8,14 @@ whose declared type is a number is a number, or NULL if its text is none: the te
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import orjson
 
 from ddb_lake.core.schema.key_patterns import EntityRule, beside_parts, is_named_as_key, part_path
-from ddb_lake.core.schema.table_schema import TableSchema, pointer
+from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.engine.inverse_projection import register_complete, whole_item_sql
 from ddb_lake.engine.key_text import key_text_sql, key_value_sql
-from ddb_lake.engine.misfits import Misfit
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import identifier, literal
 from ddb_lake.errors import ConfigError
@@ -105,12 +104,6 @@ def entity_items_sql(divided: str, key: Sequence[str], rules: Sequence[EntityRul
     parts = "".join(f"{member} || ',' || " for member in members)
     item = f"'{{' || {parts}substr({_beside_parts(rule.parts)}, 2)" if members else "item"
     return f"(SELECT {item} AS item, {', '.join(ROW_COLUMNS)} FROM {divided} WHERE _entity = {number})"
-
-
-def without_parts(misfits: Iterable[Misfit], rule: EntityRule) -> tuple[Misfit, ...]:
-    """The misfits of an entity's rows that are of attributes. Parts of keys are not; the check `entities_complete` counts them."""
-    parts = {pointer(part_path(part)) for part in rule.parts}
-    return tuple(one for one in misfits if one.pointer not in parts)
 
 
 def register_entity_functions(session: Session) -> None:

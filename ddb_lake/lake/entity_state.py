@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pyiceberg.table import Table
 
+from ddb_lake.core.schema.misfits import KnownMisfits
 from ddb_lake.core.schema.table_schema import TableSchema
-from ddb_lake.lake.state import PREFIX
+from ddb_lake.lake.state import PREFIX, known_misfits, misfit_properties
 
 _ENTITY = PREFIX + "entity"
 
@@ -27,6 +28,7 @@ class EntityState:
         snapshot_id: the snapshot of `current` whose rows they are.
         base: the id of the export that was the base of `current` then; None without one.
         definition: a digest of the patterns and column settings.
+        misfits: as `lake.state.CurrentState.misfits`, without those of parts of the key. States are compared without it.
     """
 
     schema: TableSchema
@@ -34,6 +36,7 @@ class EntityState:
     snapshot_id: int
     base: str | None
     definition: str
+    misfits: KnownMisfits | None = field(default=None, compare=False)
 
     def properties(self) -> dict[str, str]:
         """The state as table properties."""
@@ -46,6 +49,7 @@ class EntityState:
         return {
             PREFIX + "schema": json.dumps(self.schema.to_json(), separators=(",", ":")),
             _ENTITY: json.dumps(document, separators=(",", ":")),
+            **misfit_properties(self.misfits),
         }
 
     @classmethod
@@ -61,4 +65,5 @@ class EntityState:
             return None
         document = json.loads(text)
         schema = TableSchema.from_json(json.loads(properties[PREFIX + "schema"]))
-        return cls(schema, document["current"], document["snapshot"], document["base"], document["definition"])
+        known = known_misfits(properties)
+        return cls(schema, document["current"], document["snapshot"], document["base"], document["definition"], known)

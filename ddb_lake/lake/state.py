@@ -16,6 +16,7 @@ from ddb_lake.core.capture.conservation import Anchor
 from ddb_lake.core.capture.export_windows import Window, packed, unpacked
 from ddb_lake.core.capture.gaps import Gap, Observation
 from ddb_lake.core.merge.ordering import snapshot_cutoff_us
+from ddb_lake.core.schema.misfits import KnownMisfits
 from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.core.verify.continuity import Examined
 from ddb_lake.errors import DamagedError
@@ -71,6 +72,7 @@ class CurrentState:
         snapshot_cutoff_us: the snapshot cutoff of the base (inclusive), microseconds since the epoch; None without a base.
         protection: the rules of protected attributes by which the first rows were made (`Protection.stored`). Rows that were made by
             other rules later do not change it; a rebuild does.
+        misfits: the values that no column holds, as the commits counted them; None if they did not.
     """
 
     schema: TableSchema
@@ -78,6 +80,7 @@ class CurrentState:
     exports: tuple[LoadedExport, ...] = ()
     snapshot_cutoff_us: int | None = None
     protection: Mapping[str, str] = field(default_factory=dict)
+    misfits: KnownMisfits | None = None
 
     @property
     def base(self) -> LoadedExport | None:
@@ -101,6 +104,7 @@ class CurrentState:
             PREFIX + "horizon-us": _dump(self.snapshot_cutoff_us),
             PREFIX + "protection": _dump(self.protection),
             PREFIX + "tombstones": REFUSED_BY_FORMAT_1,
+            **misfit_properties(self.misfits),
             **format_properties(),
         }
 
@@ -130,6 +134,7 @@ class CurrentState:
             tuple(exports),
             _load(properties, "horizon-us", None),
             _load(properties, "protection", {}),
+            misfits=known_misfits(properties),
         )
 
     def with_schema(self, schema: TableSchema) -> CurrentState:
@@ -232,6 +237,17 @@ class ChangesState:
             tuple(NamedExport(**export) for export in _load(properties, "loaded-exports", [])),
             _load(properties, "protection", {}),
         )
+
+
+def known_misfits(properties: Mapping[str, str]) -> KnownMisfits | None:
+    """The misfits in table properties of `current` or of an entity; None if they were not counted."""
+    document = _load(properties, "misfits", None)
+    return None if document is None else KnownMisfits.from_json(document)
+
+
+def misfit_properties(known: KnownMisfits | None) -> dict[str, str]:
+    """Misfits as table properties."""
+    return {PREFIX + "misfits": _dump(None if known is None else known.to_json())}
 
 
 def current_state(table: Table | None) -> CurrentState | None:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:  # the steps import this module for their types only, and so d
 
     from ddb_lake.aws.objects import ObjectRef
     from ddb_lake.config import TableSettings
+    from ddb_lake.core.schema.misfits import Misfit, UnheldValues
     from ddb_lake.core.schema.table_schema import Column, TableSchema
     from ddb_lake.engine.merge_plan import MergeCounts
-    from ddb_lake.engine.misfits import Misfit, UnheldValues
     from ddb_lake.engine.session import Session
     from ddb_lake.lake.scan import TableScan
     from ddb_lake.pipeline.apply.deduplication import ReadGroup

@@ -9,8 +9,9 @@ from pyiceberg.table import Table
 
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
+from ddb_lake.core.schema.misfits import UnheldValues
 from ddb_lake.core.schema.table_schema import Column
-from ddb_lake.engine.misfits import UnheldValues, unheld_values
+from ddb_lake.engine.misfits import unheld_values
 from ddb_lake.engine.session import Session
 from ddb_lake.lake.file_writer import FileWriter, rewrite
 from ddb_lake.lake.scan import TableScan

@@ -18,8 +18,8 @@ from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 
 from ddb_lake.core.schema.inference import Inference
+from ddb_lake.core.schema.misfits import Misfit, misfits_of
 from ddb_lake.core.schema.table_schema import Path, TableSchema
-from ddb_lake.engine.misfits import Misfit, misfits_of
 from ddb_lake.engine.schema_fitting import SAMPLE_ROWS, ProjectAndWrite, extend_schema, fit_schema, guess_from
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import literals

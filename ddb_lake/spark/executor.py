@@ -10,8 +10,8 @@ from pyiceberg.table import Table
 
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import TableSettings
+from ddb_lake.core.schema.misfits import UnheldValues
 from ddb_lake.core.schema.table_schema import Column
-from ddb_lake.engine.misfits import UnheldValues
 from ddb_lake.engine.session import Session
 from ddb_lake.lake.scan import TableScan
 from ddb_lake.pipeline.apply.changelog import not_ingested

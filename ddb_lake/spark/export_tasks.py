@@ -18,10 +18,10 @@ from ddb_lake.aws.session import expect_bucket_owners, expected_owners
 from ddb_lake.core.decode.export_lines import ITEM_MEMBER
 from ddb_lake.core.protection.rules import Protection
 from ddb_lake.core.schema.inference import Inference, Need
+from ddb_lake.core.schema.misfits import UnheldValues
 from ddb_lake.core.schema.table_schema import Path, SchemaOptions, TableSchema
 from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.line_check import LineCheck
-from ddb_lake.engine.misfits import UnheldValues
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.schema_fitting import (
     column_statistics,

@@ -27,10 +27,10 @@ from pyiceberg.table.metadata import TableMetadata
 
 from ddb_lake.config import TableSettings
 from ddb_lake.core.schema.inference import Inference
+from ddb_lake.core.schema.misfits import Misfit, misfits_of
 from ddb_lake.core.schema.table_schema import Path, TableSchema
 from ddb_lake.engine.key_text import key_hash_sql
 from ddb_lake.engine.merge_plan import MergeCounts
-from ddb_lake.engine.misfits import Misfit, misfits_of
 from ddb_lake.engine.schema_fitting import extend_schema, fit_schema, guess_from
 from ddb_lake.engine.session import Session
 from ddb_lake.lake.file_writer import MEASURED_FILES, FileWriter, mean_row_bytes

@@ -19,6 +19,7 @@ from pyiceberg.schema import Schema
 
 from ddb_lake.config import TableSettings
 from ddb_lake.core.schema.inference import Inference
+from ddb_lake.core.schema.misfits import UnheldValues
 from ddb_lake.core.schema.table_schema import Path, TableSchema
 from ddb_lake.engine.merge_plan import (
     CHANGED_KEYS,
@@ -30,7 +31,7 @@ from ddb_lake.engine.merge_plan import (
     find_conflicting_keys,
     plan_merge,
 )
-from ddb_lake.engine.misfits import UnheldValues, unheld_values
+from ddb_lake.engine.misfits import unheld_values
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.session import Session, with_memory
 from ddb_lake.engine.sql import identifier

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
 
+from ddb_lake.core.schema.misfits import UnheldValues
 from ddb_lake.core.schema.table_schema import Column
-from ddb_lake.engine.misfits import UnheldValues, unheld_values
+from ddb_lake.engine.misfits import unheld_values
 from ddb_lake.lake.file_writer import FileWriter, rewrite
 from ddb_lake.lake.scan import LiveFiles, TableScan
 from ddb_lake.spark.access import TableAccess

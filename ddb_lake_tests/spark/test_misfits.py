@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ddb_lake.core.schema.misfits import Misfit
 from ddb_lake.core.values.change_record import AttributeValue, Item
-from ddb_lake.engine.misfits import Misfit
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export

@@ -18,8 +18,8 @@ from ddb_lake.cli.output.writers import write_document
 from ddb_lake.core.operations.count_text import count_text
 
 if TYPE_CHECKING:
+    from ddb_lake.core.schema.misfits import Misfit
     from ddb_lake.core.schema.table_schema import NameCollision
-    from ddb_lake.engine.misfits import Misfit
     from ddb_lake.pipeline.apply.apply import ApplyResult
 
 _SHOWN_MISFITS = 5

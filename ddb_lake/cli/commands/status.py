@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +22,12 @@ from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.time_text import time_text
 
 if TYPE_CHECKING:
+    from ddb_lake.core.schema.misfits import Misfit
     from ddb_lake.pipeline.open_lake import Lake
     from ddb_lake.pipeline.read.check_results import CheckResult
     from ddb_lake.pipeline.read.status import EntityStatus, TableStatus
+
+_SHOWN_MISFITS = 5
 
 
 @command(
@@ -203,6 +206,13 @@ def _facts(status: TableStatus) -> list[tuple[str, Any]]:
             if (changed := status.changed_rules)
             else []
         ),
+        *_misfit_facts("values in no column", status.misfits, status.misfits_exact),
+        *(
+            fact
+            for one in status.entities
+            if one.misfits != ()
+            for fact in _misfit_facts(f"{one.table}: in no column", one.misfits, one.misfits_exact)
+        ),
         *(
             ("former entity", f"{former} is not updated: `ddb-lake drop-entity {status.table} NAME` drops it")
             for former in status.former_entities or ()
@@ -211,6 +221,16 @@ def _facts(status: TableStatus) -> list[tuple[str, Any]]:
         ("snapshots", status.snapshots),
         ("snapshot", status.snapshot_id),
     ]
+
+
+def _misfit_facts(label: str, misfits: Sequence[Misfit] | None, exact: bool) -> list[tuple[str, str]]:
+    """Lines about the attributes with values that no column holds."""
+    if not misfits:
+        return [(label, "not counted yet: `ddb-lake doctor` counts them" if misfits is None else "-")]
+    lines = [(label, f"{one.text(exact)}; {one.advice}") for one in misfits[:_SHOWN_MISFITS]]
+    if len(misfits) > _SHOWN_MISFITS:
+        lines.append((label, f"and of {len(misfits) - _SHOWN_MISFITS:,} more attributes: `ddb-lake doctor` names them"))
+    return lines
 
 
 def _behind_text(entity: EntityStatus, table: str) -> str:

@@ -12,8 +12,8 @@ from dagster import PipesEnvContextInjector
 from ddb_lake import errors
 from ddb_lake.aws.session import client as aws_client
 from ddb_lake.config import LakeSettings, TableSettings
+from ddb_lake.core.schema.misfits import Misfit
 from ddb_lake.core.schema.table_schema import NameCollision
-from ddb_lake.engine.misfits import Misfit
 from ddb_lake.errors import ConfigError, TerminalError
 from ddb_lake.orchestration.spark.parameters import Action, emr_parameters, glue_parameters, job_extras, process_command
 from ddb_lake.pipeline.apply.apply import ApplyResult, apply_objects

@@ -23,10 +23,10 @@ from ddb_lake.config import TableSettings
 from ddb_lake.core.capture.export_windows import Window
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.retry_policy import retry_commit
+from ddb_lake.core.schema.misfits import KnownMisfits, Misfit
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, new_collisions
 from ddb_lake.core.values.time_text import iso_text
 from ddb_lake.engine.merge_plan import MergeRules
-from ddb_lake.engine.misfits import Misfit
 from ddb_lake.engine.schema_fitting import extend_schema, fit_schema, guess_from
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.staging import StagedRows
@@ -53,6 +53,7 @@ from ddb_lake.pipeline.merge.current import (
     ensure_current,
     first_state,
     iceberg_schema,
+    misfits_after,
     name_exports,
     open_commit,
     update_current,
@@ -345,6 +346,9 @@ def _commit(lake: Lake, session: Session, plan: LoadPlan, written: WrittenSnapsh
     properties = {"ddb_lake.export": summary.export_id}
     delta = Delta()
     if plan.becomes_base:
+        executor, rows = lake.executor(plan.settings.name), written.rows
+        unheld = executor.unheld_values(session, table, rows.scan, rows.schema.columns)
+        state = replace(state, misfits=KnownMisfits.counted(unheld))
         delta, state = _merge_changelog(lake, session, plan, written, state)
         delta = replace(delta, added=[*files, *delta.added], replace_all=True)
     elif plan.keep_expired and plan.restored is None:
@@ -461,7 +465,8 @@ def _merge(
     evolve_table(commit, before.schema(), state.schema, schema, plan.keep_expired)
     added, deletes = merge.write(table, commit.transaction.table_metadata)
     merge.close()
-    return Delta(added=added, deletes=deletes), replace(state, schema=schema)
+    misfits = misfits_after(state, merge, deletes)
+    return Delta(added=added, deletes=deletes), replace(state, schema=schema, misfits=misfits)
 
 
 # --- incremental exports

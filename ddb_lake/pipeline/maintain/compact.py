@@ -21,8 +21,10 @@ from ddb_lake.config import EntitySettings, TableSettings
 from ddb_lake.core.layout.table_names import entity_table
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.retry_policy import retry_commit
+from ddb_lake.core.schema.misfits import KnownMisfits
 from ddb_lake.core.schema.table_schema import SchemaOptions, TableSchema, is_declared_as
 from ddb_lake.engine.inverse_projection import register_complete, whole_item_sql
+from ddb_lake.engine.misfits import unheld_values
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.schema_fitting import SessionProjection, fit_schema, guess, requires_reprojection, unfitted_values
 from ddb_lake.engine.session import Session
@@ -206,10 +208,21 @@ class _Compaction:
         schema, rows = self.state.schema, ""
         if most_bytes is None or self.live.bytes <= most_bytes:
             schema, rows = self._fitted()
+        misfits = self.state.misfits
+        if (most_bytes is None or self.live.bytes <= most_bytes) and misfits != KnownMisfits({}):
+            misfits = self._counted(rows, schema)
+        state = replace(self.state, schema=schema, misfits=misfits)
         if self.retyped:
-            return self._commit(self.live.data, rows, schema)
+            return self._commit(self.live.data, rows, state)
         chosen = self.live.data if force else self._chosen()
-        return self._commit(first_slice(chosen, most_bytes), "", schema)
+        return self._commit(first_slice(chosen, most_bytes), "", state)
+
+    def _counted(self, rows: str, schema: TableSchema) -> KnownMisfits:
+        """The values of all living rows that no column holds. `rows`: as `_fitted` returns them."""
+        if rows:
+            return KnownMisfits.counted([unheld_values(self.session, f"({rows})", schema.columns)])
+        executor = self.lake.executor(self.settings.name)
+        return KnownMisfits.counted(executor.unheld_values(self.session, self.table, self.scan, schema.columns))
 
     def _chosen(self) -> list[DataFile]:
         if not self.deletes:
@@ -248,7 +261,8 @@ class _Compaction:
         self.retyped = tuple(c.name for c in wanted.columns if c not in before)
         return (wanted, "SELECT * FROM refitted") if self.retyped else (schema, "")
 
-    def _commit(self, chosen: Sequence[DataFile], rows: str, schema: TableSchema) -> LiveFiles:
+    def _commit(self, chosen: Sequence[DataFile], rows: str, state: CurrentState | EntityState) -> LiveFiles:
+        schema = state.schema
         commit = self.lake.commit(self.table)
         keep_expired = any(f.name == "_expired_at" for f in self.table.schema().fields)
         evolve_table(commit, self.table.schema(), self.state.schema, schema, keep_expired)
@@ -279,7 +293,7 @@ class _Compaction:
             )
         delta = Delta(added, deletes, removed=removed, drop_deletes=True, summary={OPERATION: COMPACTION})
         commit.snapshot(delta)
-        commit.set_properties(replace(self.state, schema=schema).properties())
+        commit.set_properties(state.properties())
         return live_files(commit.run())
 
     def _kept_deletes(self, kept: Sequence[str]) -> str:

@@ -43,7 +43,7 @@ from ddb_lake.lake.file_writer import PARQUET
 from ddb_lake.lake.maintenance import referenced
 from ddb_lake.lake.row_removal import RemovedRows, RowsToRemove, delete_unnamed, remove_rows
 from ddb_lake.lake.scan import TableScan, scan_table
-from ddb_lake.lake.state import CurrentState, changes_state
+from ddb_lake.lake.state import CurrentState, changes_state, known_misfits, misfit_properties
 from ddb_lake.pipeline.apply.erasures import ErasureRow, add_erasure, open_erasures, pending_erasures
 from ddb_lake.pipeline.apply.ledger import upgraded
 from ddb_lake.pipeline.former_entities import former_entities
@@ -292,7 +292,10 @@ def _erase_current(erasure: Erasure) -> None:
             erasure,
             full_name,
             lambda table: remove_rows(
-                erasure.session, table, _ItemRows(CurrentState.from_properties(table.properties))
+                erasure.session,
+                table,
+                _ItemRows(CurrentState.from_properties(table.properties)),
+                lambda _removed: _misfits_left(table),
             ),
         )
     erasure.not_reached += [
@@ -300,6 +303,12 @@ def _erase_current(erasure: Erasure) -> None:
         for full_name in former_entities(erasure.lake, erasure.name)
     ]
     update_entities(erasure.lake, erasure.name)  # they state the snapshot of `current` whose rows they have
+
+
+def _misfits_left(table: Table) -> dict[str, str]:
+    """The state of the misfits of a table that loses rows: there are at most as many as were counted."""
+    known = known_misfits(table.properties)
+    return misfit_properties(None if known is None else known.after((), deletes=True))
 
 
 def item_tables(lake: Lake, name: str) -> tuple[str, ...]:

@@ -14,15 +14,16 @@ from functools import partial
 from itertools import pairwise
 
 import pyarrow as pa
+from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 
 from ddb_lake.config import TableSettings
 from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.core.protection.rules import Protection
+from ddb_lake.core.schema.misfits import KnownMisfits, Misfit, sum_misfits
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, new_collisions
 from ddb_lake.engine.merge_plan import MergeRules, version_us
-from ddb_lake.engine.misfits import Misfit, sum_misfits
 from ddb_lake.engine.session import Session
 from ddb_lake.errors import CheckFailed, CommitConflict
 from ddb_lake.lake.commit import Commit, Delta
@@ -294,6 +295,7 @@ def _commit(lake: Lake, table: Table, tables: _Tables, merge: PlannedMerge) -> C
         schema=schema,
         applied_batch=tables.log.batch,
         snapshot_cutoff_us=tables.cutoff_us,
+        misfits=misfits_after(known, merge, deletes),
     )
     commit.snapshot(Delta(added=added, deletes=deletes, summary={"ddb_lake.applied-batch": str(state.applied_batch)}))
     commit.set_properties(state.properties())
@@ -308,6 +310,11 @@ def _commit(lake: Lake, table: Table, tables: _Tables, merge: PlannedMerge) -> C
         name_collisions=new_collisions(known.schema, schema),
         misfits=merge.misfits,
     )
+
+
+def misfits_after(state: CurrentState, merge: PlannedMerge, deletes: Sequence[DataFile]) -> KnownMisfits | None:
+    """What is known of the values that no column holds after a merge into rows of a state."""
+    return None if state.misfits is None else state.misfits.after(merge.misfits, deletes=bool(deletes))
 
 
 def _unchanged(name: str, table: Table | None, state: CurrentState | None) -> CurrentResult:
@@ -347,7 +354,7 @@ def first_state(table: Table, key: tuple[str, ...], protection: Protection) -> C
     """The state of `current` before its first commit. If a rebuild has created it with columns, they keep their names."""
     state = CurrentState.of(table)
     schema = state.schema if state.schema.columns else TableSchema(key)
-    return replace(state, schema=schema, protection=protection.stored)
+    return replace(state, schema=schema, protection=protection.stored, misfits=KnownMisfits({}))
 
 
 def open_commit(lake: Lake, table: Table, schema: TableSchema, keep_expired: bool) -> Commit:

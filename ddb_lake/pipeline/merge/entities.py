@@ -21,9 +21,9 @@ from pyiceberg.table import Table
 from ddb_lake.config import TableSettings
 from ddb_lake.core.layout.table_names import entity_table
 from ddb_lake.core.operations.retry_policy import retry_commit
+from ddb_lake.core.schema.misfits import KnownMisfits, Misfit, without_parts
 from ddb_lake.core.schema.table_schema import NameCollision, TableSchema, name_collisions, new_collisions
-from ddb_lake.engine.entity_rows import check_rules, without_parts
-from ddb_lake.engine.misfits import Misfit
+from ddb_lake.engine.entity_rows import check_rules
 from ddb_lake.engine.session import Session
 from ddb_lake.errors import DamagedError
 from ddb_lake.lake.commit import Commit, Delta
@@ -225,7 +225,10 @@ class _Update:
         commit.snapshot(replace(delta, summary={"ddb_lake.current-snapshot": str(source.snapshot_id)}))
         if delta.replace_unread and table is not None:
             forget_snapshots(commit, table)
-        commit.set_properties(source.state_of(number, schema).properties())
+        known = EntityState.of(table) if table is not None and result.rewritten is None else None
+        before = KnownMisfits({}) if result.rewritten is not None else known.misfits if known is not None else None
+        misfits = None if before is None else before.after(result.misfits, deletes=result.deleted > 0)
+        commit.set_properties(replace(source.state_of(number, schema), misfits=misfits).properties())
         self._done[number] = replace(result, rows=live_files(commit.run()).rows)
 
     def _create(self, number: int) -> Table:

@@ -11,6 +11,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 
 from ddb_lake.core.layout.table_names import entity_table
+from ddb_lake.core.schema.misfits import Misfit
 from ddb_lake.core.schema.table_schema import SchemaOptions, TableSchema
 from ddb_lake.engine.entity_rows import (
     ROW_COLUMNS,
@@ -21,7 +22,7 @@ from ddb_lake.engine.entity_rows import (
     positions_sql,
     register_entity_functions,
 )
-from ddb_lake.engine.misfits import Misfit, count_misfits
+from ddb_lake.engine.misfits import count_misfits
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.schema_fitting import SAMPLE_ROWS, SessionProjection, extend_schema, fit_schema, guess
 from ddb_lake.engine.session import Session

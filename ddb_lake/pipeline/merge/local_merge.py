@@ -14,9 +14,10 @@ from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 
 from ddb_lake.config import TableSettings
+from ddb_lake.core.schema.misfits import Misfit
 from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.engine.merge_plan import MergeCounts, MergePlan, plan_merge
-from ddb_lake.engine.misfits import Misfit, count_misfits
+from ddb_lake.engine.misfits import count_misfits
 from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.schema_fitting import SAMPLE_ROWS, SessionProjection, extend_schema, fit_schema, guess
 from ddb_lake.engine.session import Session, with_memory

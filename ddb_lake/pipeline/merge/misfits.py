@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pyiceberg.table import Table
 
 from ddb_lake.core.layout.table_names import entity_table
+from ddb_lake.core.schema.misfits import Misfit, misfits_of, without_parts
 from ddb_lake.core.schema.table_schema import Column
-from ddb_lake.engine.entity_rows import without_parts
-from ddb_lake.engine.misfits import Misfit, count_misfits, misfits_of
+from ddb_lake.engine.misfits import count_misfits
 from ddb_lake.lake.entity_state import EntityState
 from ddb_lake.lake.scan import scan_table
 from ddb_lake.lake.state import CurrentState

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from ddb_lake.core.capture.export_windows import chain_end
 from ddb_lake.core.capture.gaps import Gap
 from ddb_lake.core.layout.table_names import entity_table
+from ddb_lake.core.schema.misfits import Misfit, without_parts
 from ddb_lake.core.schema.table_schema import NameCollision, name_collisions
+from ddb_lake.lake.entity_state import EntityState
 from ddb_lake.lake.scan import live_files
 from ddb_lake.lake.state import CurrentState, changes_state
 from ddb_lake.pipeline.apply.ledger import read_ledger
@@ -22,12 +24,17 @@ from ddb_lake.pipeline.read.unused_columns import UnusedColumn, find_unused_colu
 
 @dataclass(frozen=True, slots=True)
 class EntityStatus:
-    """The table of one entity: its name, its living rows, and whether the rows of `current` are newer or another definition holds."""
+    """The table of one entity: its name, its living rows, and whether the rows of `current` are newer or another definition holds.
+
+    `misfits` and `misfits_exact`: as of `TableStatus`.
+    """
 
     entity: str
     table: str
     rows: int
     behind: bool
+    misfits: tuple[Misfit, ...] | None = None
+    misfits_exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,8 @@ class TableStatus:
         gaps: intervals whose change records may be missing and that are not repaired.
         name_collisions: columns whose names have a suffix, because another attribute has the name.
         entities: the tables of entities.
+        misfits: the attributes with values that no column holds, as the commits counted them; None if they did not.
+        misfits_exact: whether `misfits` are so many values, and not at most so many.
         changed_rules: attributes whose rule (`drop`, `hash`, `mask`) is another one than that by which the files were begun.
         former_entities: the tables of entities that are not in the configuration any more; None if the tables of the catalog
             were not listed, because that is a request. `ddb-lake doctor` lists them.
@@ -85,6 +94,8 @@ class TableStatus:
     name_collisions: tuple[NameCollision, ...] = ()
     entities: tuple[EntityStatus, ...] = ()
     changed_rules: tuple[str, ...] = ()
+    misfits: tuple[Misfit, ...] | None = ()
+    misfits_exact: bool = True
     former_entities: tuple[str, ...] | None = None
     unused_columns: tuple[UnusedColumn, ...] = ()
 
@@ -154,6 +165,8 @@ def table_status(lake: Lake, name: str) -> TableStatus:
         name_collisions=name_collisions(state.schema),
         entities=tuple(_entities(lake, name)),
         changed_rules=changed_rules(lake, name),
+        misfits=None if state.misfits is None else state.misfits.misfits(state.schema.columns),
+        misfits_exact=state.misfits is not None and state.misfits.exact,
         former_entities=former_entities(lake, name) if lake.catalog.has_own_database else None,
         unused_columns=find_unused_columns(lake, name),
     )
@@ -161,7 +174,18 @@ def table_status(lake: Lake, name: str) -> TableStatus:
 
 def _entities(lake: Lake, name: str) -> Iterator[EntityStatus]:
     behind = entities_behind(lake, name)
-    for entity in lake.table(name).entity_names:
-        full_name = entity_table(name, entity)
+    for entity in lake.table(name).entities:
+        full_name = entity_table(name, entity.name)
         table = lake.readable(full_name)
-        yield EntityStatus(entity, full_name, live_files(table).rows if table is not None else 0, entity in behind)
+        if table is None:
+            yield EntityStatus(entity.name, full_name, 0, entity.name in behind)
+            continue
+        state = EntityState.of(table)
+        known = state.misfits if state is not None else None
+        misfits = (
+            without_parts(known.misfits(state.schema.columns), entity.rule)
+            if state is not None and known is not None
+            else None
+        )
+        exact = known is not None and known.exact
+        yield EntityStatus(entity.name, full_name, live_files(table).rows, entity.name in behind, misfits, exact)

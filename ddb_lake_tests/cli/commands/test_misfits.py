@@ -23,6 +23,7 @@ def test_load_and_doctor_name_the_attribute_and_the_documented_query_reads_the_v
     said = "attribute 'created': column created (string) does not hold 1 of type N; they are in _rescued"
     assert said in run("load", "orders", manifest).stderr
     assert said in run("doctor").stdout
+    assert said in run("status", "orders").stdout
     query = "SELECT json_extract_string(_rescued, '$.\"/created\".N')::INT AS n FROM orders WHERE created IS NULL ORDER BY n"
     assert [row["n"] for row in json.loads(run("query", query, "--json").stdout)] == [0]
 
@@ -36,12 +37,17 @@ def test_apply_names_the_attribute_of_its_records_and_what_to_write_in_the_confi
     applied = run("apply", "orders", landed)
     assert "orders: attribute 'created': column created (string) does not hold 1 of type N" in applied.stderr
     assert "`columns: {created: string}`" in applied.stderr
+    assert "does not hold 1 of type N" in run("status", "orders").stdout
+    run("apply", "orders", land(tmp_path / "later", change(T0_US + 2, item("u1", created=2), item("u1", created=1))))
+    assert "does not hold at most 2 of type N" in run("status", "orders").stdout
     declared = "warehouse: warehouse\ntables:\n  - {name: orders, key: [id], columns: {created: string}}\n"
     (project / "ddb_lake.yaml").write_text(declared)
     run("compact", "orders", "--force")
     query = "SELECT created FROM orders WHERE id = 'u1'"
-    assert json.loads(run("query", query, "--json").stdout) == [{"created": "1"}]
+    assert json.loads(run("query", query, "--json").stdout) == [{"created": "2"}]
     assert "does not hold" not in run("doctor").stdout
+    status = json.loads(run("status", "orders", "--json").stdout)
+    assert (status["misfits"], status["misfits_exact"]) == ([], True)
 
 
 SINGLE_TABLE = """\
@@ -73,6 +79,8 @@ def test_entities_report_values_without_a_column_settings_without_effect_and_the
     assert "orders_user: attribute 'created': column created (long) does not hold 1 of type S" in applied.stderr
     assert "orders: attribute 'created'" not in applied.stderr, "the table of all items has a column for texts"
     status = json.loads(run("status", "orders", "--json").stdout)
+    assert [one["misfits_exact"] for one in status["entities"]] == [True, True]
+    assert [one["attribute"] for one in status["entities"][0]["misfits"]] == ["created"]
     assert [one["attribute"] for one in status["unused_columns"]] == ["creatd", "usr", "total"]
     doctor = run("doctor").stdout
     assert all(line in doctor for line in unused)
