@@ -16,7 +16,7 @@ from ddb_lake.core.capture.checkpoints import load
 from ddb_lake.core.operations.retry_policy import STREAMS
 from ddb_lake.errors import ConfigError, TerminalError
 from ddb_lake.pipeline.apply.apply import apply_objects
-from ddb_lake.pipeline.capture.streams import CHECKPOINT, Budget
+from ddb_lake.pipeline.capture.streams import CHECKPOINT, Budget, StreamReader
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake_tests.simulator import same_items
 from ddb_lake_tests.support.effort import examples
@@ -319,6 +319,27 @@ def test_two_readers_lose_nothing_and_one_gives_way(tmp_path: Path, service: Sim
         assert result is not None
         assert result.conflicts == 1
         assert (read.missing(), list(read.gaps())) == ([], [])
+
+
+def test_reader_that_was_overtaken_continues_from_the_checkpoint_of_the_other(
+    tmp_path: Path, service: SimulatedStreams
+) -> None:
+    with reading(tmp_path, service) as read:
+        _write(service, 1)
+        slow = StreamReader.of(read.lake, "things", service, service.advance, service.clock)
+        slow.start()
+        while slow.read_pages():
+            pass
+        _write(service, 2)
+        read.read()  # the other one
+        slow.land()
+        slow.settle()
+        slow.land()
+        checkpoint = load((tmp_path / "landing" / "things" / CHECKPOINT).read_bytes(), "here")
+        (position,) = checkpoint.streams
+        assert {shard.after for shard in position.lineage.values()} == {str(service.changes[-1].sequence)}
+        assert slow.result.conflicts == 1
+        assert read.missing() == []
 
 
 def test_missing_checkpoint_is_a_gap_if_the_stream_may_have_lost_records_since(
