@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ddb_lake.cli.doctor.finding import Finding, ok, warn
+from ddb_lake.cli.doctor.finding import Finding, fail, ok, warn
 from ddb_lake.cli.doctor.subject import TableSubject
+from ddb_lake.core.values.time_text import time_text
 
 
 def examine_protection(subject: TableSubject) -> Iterator[Finding]:
@@ -38,6 +39,21 @@ def examine_settings(subject: TableSubject) -> Iterator[Finding]:
                 f"{former} is the table of an entity that is not in the configuration: it is not updated",
                 f"`ddb-lake drop-entity {name} {former.removeprefix(f'{name}_')}`, or configure the entity again",
             )
+
+
+def examine_erasures(subject: TableSubject) -> Iterator[Finding]:
+    """Each erasure that was begun is complete."""
+    from ddb_lake.executors import open_lake
+    from ddb_lake.pipeline.maintain.erase import unfinished
+
+    name = subject.settings.name
+    with open_lake(subject.lake.settings) as lake:
+        begun = sorted(set(unfinished(lake, name)))
+    for begun_us in begun:
+        yield fail(
+            f"an erasure that began {time_text(begun_us)} is not complete: files may have the items",
+            f"run `ddb-lake erase {name}` again with the same keys",
+        )
 
 
 def examine_values(subject: TableSubject) -> Iterator[Finding]:

@@ -57,3 +57,14 @@ def test_wrong_key_is_an_error_that_does_not_quote_it(applied: Run, key: str) ->
     result = applied("erase", "orders", "--key", key, "--yes")
     assert result.exit_code != 0 and "annabel" not in result.output
     assert rows(applied) == ["annabel", "bob"]
+
+
+def test_doctor_fails_while_an_erasure_is_not_complete(applied: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("ddb_lake.pipeline.maintain.erase.prove", lambda _: 1 / 0)
+        assert applied("erase", "orders", "--key", KEY, "--yes").exit_code != 0
+    doctor = applied("doctor")
+    assert doctor.exit_code == 1 and "is not complete: files may have the items" in doctor.stdout
+    assert "annabel" not in doctor.output
+    assert applied("erase", "orders", "--key", KEY, "--yes").exit_code == 0
+    assert "is not complete" not in applied("doctor").stdout
