@@ -45,8 +45,13 @@ GUARDS = (
     "unexpected",
     "limited",
     "<genexpr>",
+    "first_run",
+    "is_blank_from",
+    "_skip_space",
+    "__bool__",
 )
-"""Functions that guard what they call, and generators, which are also called in order to be closed."""
+"""Functions that guard what they call, generators, which are also called in order to be closed, and functions that look at an object's
+bytes or at the configuration before a record is read."""
 
 
 SECRET = "an item's value"

@@ -525,9 +525,9 @@ class GroupReader:
         if not key_names:
             protection.check_key(sorted(outcome.keys), table)
         self._tallies[origin.number].note_time(origin.ordinal, outcome)
-        if protection.leaves_out(outcome.keys):
-            return
         try:
+            if protection.leaves_out(outcome.keys):
+                return
             row = self._validated_row(table, protection.protect_record(outcome), key_names, origin)
             fault = None if validator is None else validator.fault(outcome)
         except MemoryError:
