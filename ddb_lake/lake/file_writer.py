@@ -15,11 +15,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow.parquet as pq
 from duckdb import Error as DuckDBError
 from duckdb import OutOfMemoryException
 from pyiceberg.io import FileIO
-from pyiceberg.io.pyarrow import parquet_file_to_data_file
-from pyiceberg.manifest import DataFile
+from pyiceberg.io.pyarrow import (
+    compute_statistics_plan,
+    data_file_statistics_from_parquet_metadata,
+    parquet_path_to_id_mapping,
+)
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
@@ -282,7 +287,7 @@ class FileWriter:
         """
         with ThreadPoolExecutor(_FOOTER_THREADS, thread_name_prefix="footer") as pool:
             try:
-                return list(pool.map(lambda path: parquet_file_to_data_file(self._io, metadata, path), paths))
+                return list(pool.map(lambda path: _manifest_entry(self._io, metadata, path), paths))
             except FileNotFoundError as error:
                 raise CommitConflict("a file was deleted before it was committed, as by an erasure") from error
 
@@ -333,3 +338,46 @@ class FileWriter:
         """Delete files that are in no commit."""
         for path in paths:
             self._io.delete(path)
+
+
+def _manifest_entry(io: FileIO, metadata: TableMetadata, path: str) -> DataFile:
+    """The manifest entry of a data file, from its footer."""
+    file = io.new_input(path)
+    with file.open() as opened:
+        footer = pq.read_metadata(opened)
+    schema = metadata.schema()
+    ids = parquet_path_to_id_mapping(schema)
+    statistics = data_file_statistics_from_parquet_metadata(
+        footer, compute_statistics_plan(schema, metadata.properties), ids
+    )
+    for column in _without_bounds(footer):
+        statistics.column_aggregates.pop(ids[column], None)
+    return DataFile.from_args(
+        content=DataFileContent.DATA,
+        file_path=path,
+        file_format=FileFormat.PARQUET,
+        partition=statistics.partition(metadata.spec(), schema),
+        file_size_in_bytes=len(file),
+        sort_order_id=None,
+        spec_id=metadata.default_spec_id,
+        equality_ids=None,
+        key_metadata=None,
+        **statistics.to_serialized_dict(),
+    )
+
+
+def _without_bounds(footer: pq.FileMetaData) -> set[str]:
+    """The paths of columns with values in a row group for which the footer has no least and no greatest value.
+
+    DuckDB writes none if the greatest value begins with 256 bytes FF, and pyiceberg takes a file's bounds from the other row groups.
+    An engine that compares a value with such bounds would leave out rows.
+    """
+    found = set()
+    for number in range(footer.num_row_groups):
+        group = footer.row_group(number)
+        for position in range(group.num_columns):
+            column = group.column(position)
+            statistics = column.statistics
+            if statistics is not None and not statistics.has_min_max and statistics.null_count != column.num_values:
+                found.add(column.path_in_schema)
+    return found

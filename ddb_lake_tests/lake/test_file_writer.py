@@ -1,4 +1,4 @@
-"""How many rows a row group has, and how lists are written."""
+"""How many rows a row group has, how lists are written, and the bounds of columns."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from pyiceberg.io import InputFile, OutputFile
 from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
+from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC
 from pyiceberg.schema import Schema
-from pyiceberg.types import ListType, LongType, NestedField, StringType
+from pyiceberg.table.metadata import new_table_metadata
+from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
+from pyiceberg.types import BinaryType, DoubleType, ListType, LongType, NestedField, PrimitiveType, StringType
 
 from ddb_lake.engine.session import connect
 from ddb_lake.lake import file_writer
@@ -92,3 +95,36 @@ def test_objects_are_removed_if_a_later_one_fails(con: Any, tmp_path: Path, monk
         FileWriter(con, io, "s3://store/table", LISTS).write_paths(ROWS, split=True)
     assert len(io.written) == 2
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+# --- bounds
+
+
+@pytest.mark.parametrize(
+    ("kind", "ordinary", "odd"),
+    [
+        (StringType(), "chr(97 + (i // 2048)::INTEGER)", "repeat(chr(1114111), 200)"),
+        (BinaryType(), "encode(chr(97 + (i // 2048)::INTEGER))", "repeat('\\xFF'::BLOB, 300)"),
+        (DoubleType(), "(i // 2048)::DOUBLE", "'nan'::DOUBLE"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("place", [None, 0, 3_000, 6_143], ids=str)
+def test_a_file_has_no_bounds_that_exclude_its_values(
+    con: Any, tmp_path: Path, kind: PrimitiveType, ordinary: str, odd: str, place: int | None
+) -> None:
+    """The row group of an odd value has no least and greatest value, and its other values are in no other row group."""
+    schema = Schema(
+        NestedField(1, "value", kind, required=False), NestedField(2, "filler", StringType(), required=False)
+    )
+    folder = tmp_path.as_posix()
+    metadata = new_table_metadata(schema, UNPARTITIONED_PARTITION_SPEC, UNSORTED_SORT_ORDER, folder)
+    value = ordinary if place is None else f"CASE WHEN i = {place} THEN {odd} ELSE {ordinary} END"
+    writer = FileWriter(con, PyArrowFileIO(), folder, metadata.schema())
+    (entry,) = writer.write(
+        f"SELECT {value} AS value, NULL::VARCHAR AS filler FROM range(6144) r(i)", metadata, row_bytes=400_000
+    )
+    footer = pq.ParquetFile(entry.file_path).metadata
+    assert footer.num_row_groups == 3
+    assert (entry.value_counts[1], entry.null_value_counts[1], entry.null_value_counts[2]) == (6144, 0, 6144)
+    assert (1 in entry.lower_bounds, 1 in entry.upper_bounds) == (place is None, place is None)
