@@ -10,9 +10,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from ddb_lake.config.base import Duration, Location, Memory, Settings, seconds
-from ddb_lake.config.locations import is_local_uri, is_within, spelled
 from ddb_lake.config.tables import TableSettings
 from ddb_lake.core.decode.routing import Source, arn_parts, matching
+from ddb_lake.core.layout.locations import is_local_uri, is_within, spelled
 from ddb_lake.core.layout.table_names import (
     LANDING_FOLDER,
     catalog_name_fault,

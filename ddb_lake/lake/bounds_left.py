@@ -19,7 +19,7 @@ from pyiceberg.manifest import (
     ManifestEntryStatus,
 )
 
-from ddb_lake.config.locations import spelled
+from ddb_lake.core.layout.locations import spelled
 
 MANIFEST_LIST = "snap-"
 """The beginning of the name of a manifest list, which has no bounds of columns of items."""

@@ -36,8 +36,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.update import AssertTableUUID
 from pyiceberg.typedef import Identifier
 
-from ddb_lake.config import LakeSettings
-from ddb_lake.config.locations import is_local_uri
+from ddb_lake.core.layout.locations import is_local_uri
 from ddb_lake.core.layout.table_names import glue_name
 from ddb_lake.core.operations.library_errors import translate
 from ddb_lake.core.operations.retry_policy import ATTEMPTS, CATALOG, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
@@ -45,8 +44,10 @@ from ddb_lake.errors import ConfigError, DamagedError, DeniedError, TerminalErro
 from ddb_lake.lake import sqlite_tables
 from ddb_lake.lake.lake_format import ICEBERG_VERSION, check_format, format_properties
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for annotations: the opener of a catalog makes the settings
     from types import TracebackType
+
+    from ddb_lake.config import LakeSettings
 
 TABLE_PROPERTIES = {
     "format-version": str(ICEBERG_VERSION),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pyiceberg.table import Table
 
-from ddb_lake.config.locations import spelled
+from ddb_lake.core.layout.locations import spelled
 from ddb_lake.errors import DamagedError
 from ddb_lake.lake.manifests import live_entries, snapshot_manifests
 from ddb_lake.lake.state import lost_branch, lost_exports

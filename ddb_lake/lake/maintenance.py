@@ -10,7 +10,7 @@ from pyiceberg.table import Table
 from sqlalchemy.exc import OperationalError
 
 from ddb_lake.config import SnapshotSettings
-from ddb_lake.config.locations import spelled
+from ddb_lake.core.layout.locations import spelled
 from ddb_lake.lake.expiry import RemoveSnapshots, snapshots_to_expire
 from ddb_lake.lake.manifests import live_entries, snapshot_manifests
 

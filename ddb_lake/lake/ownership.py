@@ -14,7 +14,7 @@ from typing import Any
 
 from pyiceberg.table import Table
 
-from ddb_lake.config.locations import is_within, resolved, spelled
+from ddb_lake.core.layout.locations import is_within, resolved, spelled
 from ddb_lake.core.layout.table_names import WAREHOUSE_FOLDERS
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.lake.catalog import WORKING, LakeCatalog

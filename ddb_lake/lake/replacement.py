@@ -26,7 +26,7 @@ from pyiceberg.table.update import (
     SetCurrentSchemaUpdate,
 )
 
-from ddb_lake.config.locations import spelled
+from ddb_lake.core.layout.locations import spelled
 from ddb_lake.errors import CheckFailed, DamagedError
 from ddb_lake.lake.catalog import WORKING, LakeCatalog, names_missing_file
 from ddb_lake.lake.commit import Commit, Delta

@@ -15,7 +15,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 
 from ddb_lake.config import LakeSettings
-from ddb_lake.config.locations import is_local_uri
+from ddb_lake.core.layout.locations import is_local_uri
 from ddb_lake.lake.catalog import WORKING, LakeCatalog
 from ddb_lake.lake.sql_catalog import sqlite_uri
 

@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import BaseModel, Field
 
 from ddb_lake.aws.objects import ObjectStore, local_path
-from ddb_lake.config.locations import is_local_uri
+from ddb_lake.core.layout.locations import is_local_uri
 from ddb_lake.pipeline.discovery import first_day
 
 _STARTER = """\

@@ -15,13 +15,13 @@ from pyiceberg.table import Table
 
 from ddb_lake.aws.objects import ObjectStore, local_path
 from ddb_lake.aws.session import s3_access
-from ddb_lake.config import LakeSettings, TableSettings
-from ddb_lake.config.locations import is_local_uri
 from ddb_lake.core.decode.routing import Routes
+from ddb_lake.core.layout.locations import is_local_uri
 from ddb_lake.core.layout.table_names import CHANGES, ERASURES, OBJECTS, QUARANTINE
 from ddb_lake.lake.catalog import LakeCatalog, location_of
 
 if TYPE_CHECKING:  # for annotations: a query imports only what it uses
+    from ddb_lake.config import LakeSettings, TableSettings
     from ddb_lake.core.protection.rules import Protection
     from ddb_lake.core.values.json_schema import Validator
     from ddb_lake.engine.session import Session

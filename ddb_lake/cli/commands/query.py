@@ -132,7 +132,7 @@ def _check_is_outside(settings: LakeSettings, output: Path) -> None:
 
     Raises UsageError.
     """
-    from ddb_lake.config.locations import is_within
+    from ddb_lake.core.layout.locations import is_within
 
     places = [settings.warehouse, *(uri for table in settings.tables for uri in settings.landed_uris(table))]
     place = next((place for place in places if is_within(str(output.parent), place)), None)

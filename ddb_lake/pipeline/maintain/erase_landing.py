@@ -22,11 +22,11 @@ import pyarrow as pa
 from ddb_lake.aws.landing_writer import Landing
 from ddb_lake.aws.objects import ObjectRef, join
 from ddb_lake.config import TableSettings
-from ddb_lake.config.locations import is_within
 from ddb_lake.core.decode.envelopes import Outcome
 from ddb_lake.core.decode.objects import LocatedOutcome
 from ddb_lake.core.decode.record_removal import ReadSettings, RewrittenObject, without_lines, without_records
 from ddb_lake.core.layout.export_manifest import ION, md5_text, parse_summary
+from ddb_lake.core.layout.locations import is_within
 from ddb_lake.core.layout.table_names import REPAIRS_FOLDER, REPORTS_FOLDER, RESTORES_FOLDER
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.retry_policy import retry_commit

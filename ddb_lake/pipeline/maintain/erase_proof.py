@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from pyiceberg.table import Table
 
-from ddb_lake.config.locations import spelled
+from ddb_lake.core.layout.locations import spelled
 from ddb_lake.core.values.erased_keys import scalar_texts
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import literal

@@ -37,8 +37,8 @@ from pyiceberg.table import Table
 
 from ddb_lake.aws.landing_writer import Landing
 from ddb_lake.aws.objects import ObjectRef
-from ddb_lake.config.locations import is_within, spelled
 from ddb_lake.core.decode.routing import Routes
+from ddb_lake.core.layout.locations import is_within, spelled
 from ddb_lake.core.layout.table_names import CHANGES, OBJECTS, QUARANTINE, REBUILD_FOLDER, REPAIRS_FOLDER, derived_names
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.retry_policy import retry_commit

@@ -18,7 +18,7 @@ from typing import Any
 
 import duckdb
 
-from ddb_lake.config.locations import is_within
+from ddb_lake.core.layout.locations import is_within
 from ddb_lake.core.layout.table_names import CHANGES, DAILY, OBJECTS, QUARANTINE
 from ddb_lake.core.operations.library_errors import translate
 from ddb_lake.engine.exact_types import IN_PYTHON, cast_columns, exact_type
