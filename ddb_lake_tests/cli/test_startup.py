@@ -55,6 +55,8 @@ def test_local_lake_needs_neither_pandas_nor_boto3(project: Path, landing: Path,
 
 def test_status_of_a_local_lake_imports_neither_sqlalchemy_nor_duckdb(project: Path, landing: Path, run: Run) -> None:
     assert run("load", "orders", "--export", landing / "export").exit_code == 0
+    key = '{"customer": "cec", "order_id": 1}'
+    assert run("erase", "orders", "--key", key, "--yes").exit_code == 0
 
     unused = {"sqlalchemy", "duckdb", "_duckdb", "urllib3", "ddb_lake.pipeline.apply.object_reader"}
     assert sorted(imported("status", folder=project) & unused) == []

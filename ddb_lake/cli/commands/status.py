@@ -121,6 +121,8 @@ def _print_status(lake: Lake, names: list[str], table: str | None, as_json: bool
     for status in statuses:
         if status.changed_rules and not table:
             note(former_values_text(status.table, status.changed_rules))
+        for _, text in () if table else _erasure_facts(status):
+            note(f"{status.table}: an erasure {text}")
     if not all(checks.values()):
         note("`ddb-lake check` evaluates the checks of tables without a daemon of Dagster")
 
@@ -218,8 +220,23 @@ def _facts(status: TableStatus) -> list[tuple[str, Any]]:
             for former in status.former_entities or ()
         ),
         *(("unused column", str(one)) for one in status.unused_columns),
+        *_erasure_facts(status),
         ("snapshots", status.snapshots),
         ("snapshot", status.snapshot_id),
+    ]
+
+
+def _erasure_facts(status: TableStatus) -> list[tuple[str, str]]:
+    """Lines about the erasures that are not complete."""
+    if status.unfinished_erasures is None:
+        return [("erasure", "may be unfinished: `ddb-lake doctor` finds out")]
+    return [
+        (
+            "erasure",
+            f"of {count_text(one.keys, 'key')} that began {time_text(one.begun_us)} is not complete:"
+            f" run `ddb-lake erase {status.table}` again with the same keys",
+        )
+        for one in status.unfinished_erasures
     ]
 
 

@@ -20,6 +20,7 @@ from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.core.values.erased_keys import ErasedKeys
 from ddb_lake.engine.session import Session
 from ddb_lake.lake.commit import Delta, check_newest_commit
+from ddb_lake.lake.erasure_state import unfinished_properties
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.scan import scan_table
 from ddb_lake.lake.schemas import ERASURES_COLUMNS, fixed_schema
@@ -97,11 +98,14 @@ def _without_keys(table: Table) -> ErasedKeys:
 def pending_erasures(lake: Lake, session: Session, name: str) -> dict[str, int]:
     """The beginning (UTC microseconds) of the newest erasure of each key whose newest erasure is not complete, by digest."""
     table = lake.erasures(name)
-    if table is None:
-        return {}
+    return {} if table is None else _pending(session, scan_table(table).sql())
+
+
+def _pending(session: Session, rows: str) -> dict[str, int]:
+    """As `pending_erasures`, of a relation of rows of the table of erasures."""
     return dict(
         session.rows(
-            f"SELECT key_digest, max(epoch_us(erased_at)) FROM {scan_table(table).sql()} GROUP BY 1"
+            f"SELECT key_digest, max(epoch_us(erased_at)) FROM {rows} GROUP BY 1"
             " HAVING max(erased_at) > coalesce(max(erased_at) FILTER (completed_at IS NOT NULL), TIMESTAMP '0001-01-01')"
         )
     )
@@ -131,10 +135,14 @@ def add_erasure(lake: Lake, session: Session, name: str, digests: Iterable[str],
         session.con.register("erasure_rows", rows)
         try:
             added = FileWriter.for_table(session.con, table).write("FROM erasure_rows", table.metadata)
+            columns = "SELECT key_digest, erased_at, completed_at FROM"
+            all_rows = f"({columns} {scan_table(table).sql()} UNION ALL {columns} erasure_rows)"
+            pending = _pending(session, all_rows)
         finally:
             session.con.unregister("erasure_rows")
         commit = lake.commit(table)
         commit.snapshot(Delta(added=added))
+        commit.set_properties(unfinished_properties(pending.values()))
         commit.run()
 
     if count:

@@ -11,6 +11,7 @@ from ddb_lake.core.layout.table_names import entity_table
 from ddb_lake.core.schema.misfits import Misfit, without_parts
 from ddb_lake.core.schema.table_schema import NameCollision, name_collisions
 from ddb_lake.lake.entity_state import EntityState
+from ddb_lake.lake.erasure_state import UnfinishedErasure, unfinished_erasures
 from ddb_lake.lake.scan import live_files
 from ddb_lake.lake.state import CurrentState, changes_state
 from ddb_lake.pipeline.apply.ledger import read_ledger
@@ -65,6 +66,8 @@ class TableStatus:
         former_entities: the tables of entities that are not in the configuration any more; None if the tables of the catalog
             were not listed, because that is a request. `ddb-lake doctor` lists them.
         unused_columns: settings in `columns` of attributes that no item has.
+        unfinished_erasures: the erasures that began and are not complete, the oldest first: files may have their items. None if
+            an earlier release erased last, and did not state it; `ddb-lake doctor` reads the rows.
     """
 
     table: str
@@ -98,6 +101,7 @@ class TableStatus:
     misfits_exact: bool = True
     former_entities: tuple[str, ...] | None = None
     unused_columns: tuple[UnusedColumn, ...] = ()
+    unfinished_erasures: tuple[UnfinishedErasure, ...] | None = ()
 
 
 def table_status(lake: Lake, name: str) -> TableStatus:
@@ -127,6 +131,7 @@ def table_status(lake: Lake, name: str) -> TableStatus:
             objects=read_ledger(lake, name).rows,
             gaps=gaps,
             changed_rules=changed_rules(lake, name),
+            unfinished_erasures=unfinished_erasures(lake.erasures(name)),
         )
     state = CurrentState.of(table)
     live = live_files(table)
@@ -169,6 +174,7 @@ def table_status(lake: Lake, name: str) -> TableStatus:
         misfits_exact=state.misfits is not None and state.misfits.exact,
         former_entities=former_entities(lake, name) if lake.catalog.has_own_database else None,
         unused_columns=find_unused_columns(lake, name),
+        unfinished_erasures=unfinished_erasures(lake.erasures(name)),
     )
 
 

@@ -59,12 +59,22 @@ def test_wrong_key_is_an_error_that_does_not_quote_it(applied: Run, key: str) ->
     assert rows(applied) == ["annabel", "bob"]
 
 
-def test_doctor_fails_while_an_erasure_is_not_complete(applied: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_fails_and_status_says_so_while_an_erasure_is_not_complete(
+    applied: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patched:
         patched.setattr("ddb_lake.pipeline.maintain.erase.prove", lambda _: 1 / 0)
         assert applied("erase", "orders", "--key", KEY, "--yes").exit_code != 0
     doctor = applied("doctor")
     assert doctor.exit_code == 1 and "is not complete: files may have the items" in doctor.stdout
     assert "annabel" not in doctor.output
+    (one,) = json.loads(applied("status", "orders", "--json").stdout)["unfinished_erasures"]
+    assert one["keys"] == 1
+    for arguments in (["status", "orders"], ["status"]):
+        status = applied(*arguments)
+        assert "is not complete: run `ddb-lake erase orders` again with the same keys" in status.output
+        assert "annabel" not in status.output
     assert applied("erase", "orders", "--key", KEY, "--yes").exit_code == 0
     assert "is not complete" not in applied("doctor").stdout
+    assert "is not complete" not in applied("status", "orders").output
+    assert json.loads(applied("status", "orders", "--json").stdout)["unfinished_erasures"] == []

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.errors import UsageError
+from ddb_lake.lake.erasure_state import unfinished_erasures
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.apply.erasures import read_erased_keys
 from ddb_lake.pipeline.load.load import load_export
@@ -266,6 +267,8 @@ def test_erasure_that_is_killed_after_any_step_is_completed_by_the_next_one(tmp_
             kills += 1
             begun = opened.readable(f"{NAME}_erasures") is not None
             assert not begun or unfinished(opened, NAME) or ground.left() == []
+            stated = unfinished_erasures(opened.erasures(NAME))
+            assert stated is not None and [one.begun_us for one in stated] == unfinished(opened, NAME)
         step += steps_between
     assert kills > 3
     with ground.lake() as opened:
@@ -275,6 +278,7 @@ def test_erasure_that_is_killed_after_any_step_is_completed_by_the_next_one(tmp_
         assert after | {"objects": []} == before | {"objects": []}
         assert {one.split("'")[1] for one in after["objects"]} == {one.split("'")[1] for one in before["objects"]}
         assert unfinished(opened, NAME) == []
+        assert unfinished_erasures(opened.erasures(NAME)) == ()
 
 
 @pytest.mark.exhaustive
