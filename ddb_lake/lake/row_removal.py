@@ -59,6 +59,7 @@ class RemovedRows:
         stored: the number of rows in data files of `main` and of branches, those included that are deleted by position. A file that
             several branches have counts once.
         files: the number of data files that were written again.
+        of_branches: the number of living rows by branch, without `main`.
         tags: tags whose snapshots have such rows. A snapshot never changes, so the rows are still there.
     """
 
@@ -66,6 +67,7 @@ class RemovedRows:
     stored: int = 0
     files: int = 0
     tags: tuple[str, ...] = ()
+    of_branches: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -147,10 +149,11 @@ def remove_rows(
     marks = {OPERATION: ERASE}
     main, living = removal.delta(MAIN_BRANCH, rows_of(MAIN_BRANCH))
     commit.snapshot(_marked(main or Delta(), marks))
+    of_branches: dict[str, int] = {}
     for name, ref in table.metadata.refs.items():
         if name == MAIN_BRANCH or ref.snapshot_ref_type != SnapshotRefType.BRANCH:
             continue
-        delta, _ = removal.delta(name, rows_of(name))
+        delta, of_branches[name] = removal.delta(name, rows_of(name))
         if delta is not None:
             commit.snapshot(_marked(delta, marks), branch=name)
     tags = tuple(
@@ -159,7 +162,7 @@ def remove_rows(
         if ref.snapshot_ref_type == SnapshotRefType.TAG
         and _files_with(session, scan_table(table, ref.snapshot_id), rows_of(MAIN_BRANCH).condition)
     )
-    removed = RemovedRows(living, sum(removal.stored.values()), len(removal.stored), tags)
+    removed = RemovedRows(living, sum(removal.stored.values()), len(removal.stored), tags, of_branches)
     commit.set_properties(properties(removed))
     commit.run()
     return removed

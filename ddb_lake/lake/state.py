@@ -6,7 +6,7 @@ Property names and JSON fields are a stored format, which earlier releases have 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -41,6 +41,7 @@ class LoadedExport:
             for an export.
         uri: its `manifest-summary.json`, from which it was loaded; None if an earlier release loaded it.
         left_out: the number of `items` that the table's filter left out.
+        erased: the number of `items` that the branch lacks because their keys were erased, before the load or after it.
     """
 
     export_id: str
@@ -54,6 +55,7 @@ class LoadedExport:
     scan_until_us: int | None = None
     uri: str | None = None
     left_out: int = 0
+    erased: int = 0
 
     @property
     def exact_from_us(self) -> int:
@@ -100,7 +102,7 @@ class CurrentState:
         return {
             PREFIX + "schema": _dump(self.schema.to_json()),
             PREFIX + "applied-batch": str(self.applied_batch),
-            PREFIX + "exports": _dump([_export_json(e) for e in self.exports]),
+            **exports_properties(self.exports),
             PREFIX + "horizon-us": _dump(self.snapshot_cutoff_us),
             PREFIX + "protection": _dump(self.protection),
             PREFIX + "tombstones": REFUSED_BY_FORMAT_1,
@@ -292,6 +294,11 @@ def base_export(table: Table | None) -> LoadedExport | None:
     """The newest full export in `current`; None if there is no such table, or it has none."""
     state = current_state(table)
     return None if state is None else state.base
+
+
+def exports_properties(exports: Iterable[LoadedExport]) -> dict[str, str]:
+    """The loaded exports as the table property of `CurrentState`."""
+    return {PREFIX + "exports": _dump([_export_json(e) for e in exports])}
 
 
 def _export_json(export: LoadedExport) -> dict[str, Any]:

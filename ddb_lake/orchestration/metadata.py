@@ -79,6 +79,10 @@ def changes_metadata(lake: Lake, table: str, result: ApplyResult) -> dict[str, A
         "quarantined": found.quarantined,
         "seconds": round(result.seconds, 3),
     }
+    if found.refused:
+        metadata["records of erased keys refused"] = found.refused
+    if found.left_out:
+        metadata["records left out by `filter`"] = found.left_out
     if result.doubts and result.objects:  # the folder of an hour may be empty
         metadata["in doubt"] = _listed(result.doubts)
     if result.other_tables:

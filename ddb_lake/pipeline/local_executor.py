@@ -61,7 +61,7 @@ class LocalExecutor:
         if name not in rows:  # the table's ledger must name the objects even if they hold no record of it
             rows[name] = StagedTable.empty(session.folder)
         tables: dict[str, Deduplicator] = {table: LocalDeduplicator(session, rows[table]) for table in rows}
-        return ReadGroup(staged.objects, tables, staged.other_tables, keys)
+        return ReadGroup(staged.objects, tables, staged.other_tables, keys, staged.left_out)
 
     def read_increment(self, session: Session, export: Export) -> IncrementRows:
         """Read by several processes, or by this one if the data files are small."""

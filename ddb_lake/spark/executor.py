@@ -58,7 +58,7 @@ class SparkExecutor:
         no_rows = LocalDeduplicator(session, StagedTable.empty(session.folder))
         tables: dict[str, Deduplicator] = {self._settings.name: no_rows}
         tables |= {table: SparkDeduplicator(self._lake, session, self._carrier, table, group) for table in group.tables}
-        return ReadGroup(group.objects, tables, group.other_tables, group.keys)
+        return ReadGroup(group.objects, tables, group.other_tables, group.keys, group.left_out)
 
     def read_increment(self, session: Session, export: Export) -> IncrementRows:
         """Read by tasks; each task reads some data files, and the rows stay in scratch files."""
@@ -69,7 +69,8 @@ class SparkExecutor:
         if name in read.group.tables:
             rows = SparkDeduplicator(lake, session, self._carrier, name, read.group)
         is_known = bool(refs) and not not_ingested(lake, session, name, refs)
-        return IncrementRows(read.group.objects, rows, read.group.keys.get(name, ()), is_known, read.invalid)
+        key, left_out = read.group.keys.get(name, ()), read.group.left_out[name]
+        return IncrementRows(read.group.objects, rows, key, is_known, read.invalid, left_out)
 
     def plan_merge(self, session: Session, table: Table, sources: MergeSources) -> SparkMerge:
         """Decide by tasks; each task decides a bucket of keys."""

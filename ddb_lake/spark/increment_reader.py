@@ -82,4 +82,4 @@ def read_increment(task: ReadIncrement) -> tuple[ReadResult, InvalidLines]:
             for name, staged in group.tables.items()
         }
         objects = list(zip(numbers, group.objects, strict=True))
-        return ReadResult(objects, group.other_tables, reader.keys, tables), invalid
+        return ReadResult(objects, group.other_tables, reader.keys, tables, left_out=group.left_out), invalid

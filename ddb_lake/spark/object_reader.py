@@ -91,6 +91,7 @@ class ReadResult:
     keys: dict[str, tuple[str, ...]]
     tables: dict[str, StagedShare]
     unknown_table: str | None = None
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class SparkGroup:
     other_tables: Counter[str]
     keys: dict[str, tuple[str, ...]]
     scratch: ScratchFolder
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 # --- on the driver
@@ -167,7 +169,8 @@ def joined(results: Sequence[ReadResult], scratch: ScratchFolder) -> SparkGroup:
             tables.setdefault(name, []).append(share)
         keys |= {name: key for name, key in result.keys.items() if key}
     others = sum((result.other_tables for result in results), Counter[str]())
-    return SparkGroup([entry for _, entry in numbered], tables, others, keys, scratch)
+    left_out = sum((result.left_out for result in results), Counter[str]())
+    return SparkGroup([entry for _, entry in numbered], tables, others, keys, scratch, left_out)
 
 
 def _delete_shares(scratch: ScratchFolder, results: Sequence[ReadResult]) -> None:
@@ -195,7 +198,7 @@ def read_objects(task: ReadTask) -> ReadResult:
             for name, staged in group.tables.items()
         }
         objects = list(zip(numbers, group.objects, strict=True))
-        return ReadResult(objects, group.other_tables, reader.keys, tables)
+        return ReadResult(objects, group.other_tables, reader.keys, tables, left_out=group.left_out)
 
 
 def staged_share(

@@ -12,6 +12,8 @@ from ddb_lake.checks import backlog
 from ddb_lake.errors import CheckFailed, CommitConflict
 from ddb_lake.orchestration import definitions
 from ddb_lake.orchestration.spark import launching
+from ddb_lake.pipeline.maintain.erase import erase_keys
+from ddb_lake.pipeline.maintain.erasure import EraseRequest
 from ddb_lake_tests.support.dagster_folders import HOUR_US, FolderLake, check, inserted
 from ddb_lake_tests.support.landed_files import EXPORT_US, change, order
 
@@ -130,6 +132,21 @@ def test_snapshot_compares_the_rows_with_the_manifest(folder_lake: Make) -> None
     assert unique.passed and unique.metadata["distinct keys"].value == 3
     assert latest(lake, "snapshot/orders")["dagster/row_count"] == 3
     assert latest(lake, "current/orders")["dagster/row_count"] == 3
+
+
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_erased_items_are_no_difference_from_the_manifest(folder_lake: Make, is_loaded: bool) -> None:
+    lake = folder_lake()
+    lake.export(order("ann", 1), order("ann", 2), order("bob", 1))
+    if is_loaded:
+        lake.run("snapshot/orders")
+    with lake.opened() as opened:
+        erase_keys(opened, "orders", EraseRequest([{"customer": {"S": "bob"}, "order_id": {"N": "1"}}]))
+
+    found = check(lake.run("snapshot/orders"), "snapshot/orders", "rows_match_manifest")
+
+    assert found.passed, found.description
+    assert (found.metadata["rows of the branch"].value, found.metadata["erased items"].value) == (2, 1)
 
 
 def test_snapshot_without_any_export_says_what_to_do(folder_lake: Make) -> None:

@@ -336,7 +336,8 @@ def test_lake_with_a_filter_is_the_lake_of_a_source_without_the_other_items(
                 assert (loaded.items, loaded.left_out) == (len(items), len(items) - len(kept))
                 exact = verify_export(opened, NAME, manifest)
                 assert (exact.outcome, exact.compared) == ("equal", len(kept))
-                apply_objects(opened, NAME, [str(folder / "landing")])
+                applied = apply_objects(opened, NAME, [str(folder / "landing")])
+                assert (applied.left_out, applied.doubts) == (len(landed) - len(kept_records), ())
                 assert opened.ledger(NAME) is not None
                 found.append((living(opened), changelog(opened, folder)))
         assert found[0] == found[1]

@@ -118,6 +118,8 @@ def apply_lines(result: ApplyResult) -> list[str]:
             parts.append(count_text(ingested.duplicates, "duplicate"))
             if ingested.refused:
                 parts.append(f"{count_text(ingested.refused, 'record')} of erased keys refused")
+            if ingested.left_out:
+                parts.append(f"{count_text(ingested.left_out, 'record')} left out by `filter`")
         if (current := result.current.get(name)) is not None:
             conflicting = f" ({count_text(current.late, 'conflicting key')})" if current.late else ""
             parts.append(f"{current.upserted:,} upserted, {current.removed:,} removed{conflicting}")

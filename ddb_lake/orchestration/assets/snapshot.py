@@ -105,14 +105,19 @@ def _compared_with_manifest(export: LoadedExport, rows: int | None, result: Load
     quarantined = (
         f", and {count_text(export.rejected, 'line')} without a valid item in the quarantine" if export.rejected else ""
     )
+    absent = f"; {count_text(export.left_out, 'item')} left out by `filter`" if export.left_out else ""
+    absent += f"; {count_text(export.erased, 'item')} erased" if export.erased else ""
     text = (
         f"The manifest of export {export.export_id} names {count_text(export.items, 'item')}{files}; the export's branch has"
-        f" {count_text(rows, 'row')}{quarantined}."
+        f" {count_text(rows, 'row')}{quarantined}{absent}."
     )
     figures = {"manifest items": export.items, "rows of the branch": rows, "lines in quarantine": export.rejected}
     if export.left_out:
         figures["items left out by `filter`"] = export.left_out
-    return judged(rows + export.rejected + export.left_out == export.items, text, figures)
+    if export.erased:
+        figures["erased items"] = export.erased
+    found = rows + export.rejected + export.left_out + export.erased
+    return judged(found == export.items, text, figures)
 
 
 def _distinct_keys(export: LoadedExport, found: KeyCounts | None) -> Outcome:

@@ -33,6 +33,7 @@ class ApplyResult:
         duplicates: the number of records that a changelog had already, or that the objects contain more than once.
         quarantined: the number of entries that were added to a quarantine.
         refused: the number of records of erased keys, and of rejected bytes that name one.
+        left_out: the number of records that filters leave out. They are not among `records`.
         other_tables: the number of records for each source table that is not configured. They stay in landing.
         tables: the figures of the changelog of each table.
         current: the result of the merge of each table.
@@ -54,6 +55,7 @@ class ApplyResult:
     seconds: float = 0.0
     doubts: tuple[str, ...] = ()
     refused: int = 0
+    left_out: int = 0
 
     def __add__(self, other: ApplyResult) -> ApplyResult:
         """The figures of this result and of a later one."""
@@ -75,6 +77,8 @@ class ApplyResult:
             current,
             self.seconds + other.seconds,
             tuple(dict.fromkeys([*self.doubts, *other.doubts])),
+            self.refused + other.refused,
+            self.left_out + other.left_out,
         )
 
 
@@ -136,6 +140,9 @@ def apply_refs(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> ApplyResult
                     if name != table:
                         merges.update(name)
                 new_objects += len(fresh)
+                for name, count in read.left_out.items():
+                    found = results.get(name, IngestResult(name))
+                    results[name] = replace(found, left_out=found.left_out + count)
                 other_tables += read.other_tables
         done += len(group)
         lake.progress(f"{table}: objects ingested", done, len(refs))
@@ -150,6 +157,7 @@ def apply_refs(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> ApplyResult
         duplicates=sum(r.duplicates for r in results.values()),
         quarantined=sum(r.quarantined for r in results.values()),
         refused=sum(r.refused for r in results.values()),
+        left_out=sum(r.left_out for r in results.values()),
         other_tables=dict(other_tables),
         tables=results,
         current=merges.results,
@@ -184,7 +192,7 @@ class _Merges:
 def _doubts(lake: Lake, result: ApplyResult) -> tuple[str, ...]:
     """The doubt about a command that ingested no record, probably because of a mistake in the configuration or in it."""
     table = result.table
-    if result.new or result.duplicates or result.refused:
+    if result.new or result.duplicates or result.refused or result.left_out:
         return ()
     if result.records:
         return (everything_quarantined(table, result.records),)

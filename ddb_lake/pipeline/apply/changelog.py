@@ -57,6 +57,7 @@ class IngestResult:
         duplicates: records that were in the changelog already, or are several times in the objects.
         quarantined: entries that are added to the quarantine.
         refused: distinct records of erased keys, and rejected bytes that name one. They are in no table.
+        left_out: records that the table's filter leaves out. They are in no table, and not among `records`.
         by_event: the new records by `event_name`.
         hours: the new records by arrival hour (ISO 8601, UTC).
     """
@@ -69,6 +70,7 @@ class IngestResult:
     by_event: dict[str, int] = field(default_factory=dict)
     hours: dict[str, int] = field(default_factory=dict)
     refused: int = 0
+    left_out: int = 0
 
     def __add__(self, other: IngestResult) -> IngestResult:
         return IngestResult(
@@ -80,6 +82,7 @@ class IngestResult:
             dict(Counter(self.by_event) + Counter(other.by_event)),
             dict(Counter(self.hours) + Counter(other.hours)),
             self.refused + other.refused,
+            self.left_out + other.left_out,
         )
 
 

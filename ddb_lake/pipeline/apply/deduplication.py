@@ -168,12 +168,14 @@ class ReadGroup:
             object even if no record of the object is for it.
         other_tables: the number of records by source table that is not configured.
         keys: the key attributes by lake table; empty if they are not known.
+        left_out: the number of records that the filter leaves out, by lake table.
     """
 
     objects: list[IngestedObject]
     tables: dict[str, Deduplicator]
     other_tables: Counter[str]
     keys: dict[str, tuple[str, ...]]
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 class LocalDeduplicator:

@@ -217,12 +217,14 @@ class StagedGroup:
     """The rows of a group of objects, by lake table.
 
     `other_tables`: the number of records by source table that is not configured. `unreadable`: the parts that are no record.
+    `left_out`: the number of records that the filter leaves out, by lake table.
     """
 
     objects: list[IngestedObject]
     tables: dict[str, StagedTable]
     other_tables: Counter[str]
     unreadable: Unreadable = field(default_factory=Unreadable)
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 # --- fetching
@@ -403,6 +405,7 @@ class GroupReader:
         self._tallies: dict[int, _ObjectTally] = {}
         self._writers: dict[str, _TableWriters] = {}
         self._other_tables: Counter[str] = Counter()
+        self._left_out: Counter[str] = Counter()
         self._other_records = BatchValidator(self._on_invalid_other)
         self._content = _LastContent()
         self._native: NativeReader | None = None
@@ -430,6 +433,7 @@ class GroupReader:
             {table: rows for table, rows in staged.items() if rows.changes.rows or rows.quarantine.rows or rows.files},
             +self._other_tables,  # without tables whose count is zero
             self._unreadable,
+            self._left_out,
         )
 
     def _by_table(self, number: int) -> dict[str, tuple[int, int]]:
@@ -527,6 +531,7 @@ class GroupReader:
         self._tallies[origin.number].note_time(origin.ordinal, outcome)
         try:
             if protection.leaves_out(outcome.keys):
+                self._left_out[table] += 1
                 return
             row = self._validated_row(table, protection.protect_record(outcome), key_names, origin)
             fault = None if validator is None else validator.fault(outcome)

@@ -103,7 +103,8 @@ class ReadPlan:
 class ReadShare:
     """The result of one reader: the objects by their numbers, and the numbers of rows in its folder.
 
-    `changes`, `quarantined`: None if nothing was staged. `records`, `files`: as in `StagedTable`.
+    `changes`, `quarantined`: None if nothing was staged. `records`, `files`: as in `StagedTable`. `left_out`: as in
+    `StagedGroup`.
     """
 
     objects: list[tuple[int, IngestedObject]]
@@ -113,6 +114,7 @@ class ReadShare:
     records: Counter[int]
     unreadable: Unreadable
     files: tuple[ChangelogFile, ...] = ()
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 # --- the calling process
@@ -248,6 +250,7 @@ def _merged(plan: ReadPlan, shares: Sequence[ReadShare]) -> StagedGroup:
     group = StagedGroup([entry for _, entry in numbered], {}, sum((s.other_tables for s in shares), Counter()))
     for share in shares:
         group.unreadable.merge(share.unreadable)
+        group.left_out.update(share.left_out)
     staged = [share for share in shares if share.changes is not None]
     if staged:
         changes, quarantined = sum(s.changes or 0 for s in staged), sum(s.quarantined or 0 for s in staged)
@@ -300,4 +303,5 @@ def _read(
         staged.records if staged else Counter(),
         group.unreadable,
         staged.files if staged else (),
+        group.left_out,
     )

@@ -46,6 +46,7 @@ class IncrementRows:
         key: the key attributes of the table.
         is_known: whether the ledger names all data files of the export, which has some.
         invalid: lines that hold no valid record. They are among the rows for the quarantine.
+        left_out: the number of lines that the table's filter leaves out.
     """
 
     objects: list[IngestedObject]
@@ -53,6 +54,7 @@ class IncrementRows:
     key: tuple[str, ...]
     is_known: bool
     invalid: InvalidLines = field(default_factory=InvalidLines)
+    left_out: int = 0
 
 
 def increment_options(table: str, export: Export) -> ReadOptions:
@@ -74,7 +76,8 @@ def read_increment(lake: Lake, session: Session, name: str, export: Export) -> I
     check_counts(new_files, staged.objects)
     rows = LocalDeduplicator(session, staged.tables.get(name) or StagedTable.empty(session.folder))
     invalid = invalid_lines(new_files, staged.unreadable)
-    return IncrementRows(staged.objects, rows, key, bool(files) and not new_files, invalid)
+    is_known = bool(files) and not new_files
+    return IncrementRows(staged.objects, rows, key, is_known, invalid, staged.left_out[name])
 
 
 def _stage_increment(

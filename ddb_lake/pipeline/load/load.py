@@ -94,7 +94,7 @@ class LoadResult:
         notes: remarks for the user, for example that the export is of a table with another name.
         quarantined: the number of lines that went to quarantine.
         refused: the number of items and lines of erased keys, which were left out.
-        left_out: the number of items of a full export that the table's `filter` leaves out.
+        left_out: the number of items or lines that the table's `filter` leaves out.
         misfits: after a full export, the attributes of `current` with values that no column holds.
         entity_misfits: the same of the tables of its entities, by the table's name.
         doubts: as in `pipeline.apply.apply.ApplyResult`.
@@ -268,7 +268,7 @@ def _load_full(lake: Lake, settings: TableSettings, export: Export, reject: bool
     loaded = next((e for e in state.exports if e.export_arn == arn), None) if state else None
     if table and state and loaded and loaded not in lost_exports(table):
         result = _result(name, export, True, live_files(table).rows, state.snapshot_cutoff_us)
-        return replace(result, quarantined=loaded.rejected)
+        return replace(result, quarantined=loaded.rejected, refused=loaded.erased, left_out=loaded.left_out)
     key = table_key(lake, name)
     if not key:
         raise ConfigError(
@@ -367,6 +367,7 @@ def _commit(lake: Lake, session: Session, plan: LoadPlan, written: WrittenSnapsh
         scan_until_us=summary.scan_until_us,
         uri=plan.export.uri,
         left_out=written.left_out,
+        erased=written.refused,
     )
     others = tuple(export for export in state.exports if export is not plan.restored)
     state = replace(state, exports=(*others, loaded))
@@ -487,9 +488,16 @@ def _load_increment(lake: Lake, settings: TableSettings, export: Export, reject:
     result = replace(result, name_collisions=current.name_collisions)
     if ingested is None:
         return result
-    nothing = ingested.records and not ingested.new and not ingested.duplicates and not ingested.refused
+    taken = ingested.new or ingested.duplicates or ingested.refused or ingested.left_out
+    nothing = ingested.records and not taken
     doubts = (everything_quarantined(name, ingested.records),) if nothing else ()
-    return replace(result, quarantined=ingested.quarantined, refused=ingested.refused, doubts=doubts)
+    return replace(
+        result,
+        quarantined=ingested.quarantined,
+        refused=ingested.refused,
+        left_out=ingested.left_out,
+        doubts=doubts,
+    )
 
 
 def _ingest_increment(
@@ -507,7 +515,7 @@ def _ingest_increment(
         raise read.invalid.error()
     marker = IngestedObject(export_ref(export.summary.export_id), export.summary.as_of_us // HOUR_US * HOUR_US, 0)
     result = ingest(lake, session, TableShare(name, read.rows, [*read.objects, marker], read.key, _window(export)))
-    return None if read.is_known else result
+    return None if read.is_known else replace(result, left_out=read.left_out)
 
 
 def export_ref(export_id: str) -> ObjectRef:

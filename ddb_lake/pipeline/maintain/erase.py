@@ -43,7 +43,7 @@ from ddb_lake.lake.file_writer import PARQUET
 from ddb_lake.lake.maintenance import referenced
 from ddb_lake.lake.row_removal import RemovedRows, RowsToRemove, delete_unnamed, remove_rows
 from ddb_lake.lake.scan import TableScan, scan_table
-from ddb_lake.lake.state import CurrentState, changes_state, known_misfits, misfit_properties
+from ddb_lake.lake.state import CurrentState, changes_state, exports_properties, known_misfits, misfit_properties
 from ddb_lake.pipeline.apply.erasures import ErasureRow, add_erasure, open_erasures, pending_erasures
 from ddb_lake.pipeline.apply.ledger import upgraded
 from ddb_lake.pipeline.former_entities import former_entities
@@ -295,7 +295,7 @@ def _erase_current(erasure: Erasure) -> None:
                 erasure.session,
                 table,
                 _ItemRows(CurrentState.from_properties(table.properties)),
-                lambda _removed: _misfits_left(table),
+                lambda removed: _state_left(table, removed),
             ),
         )
     erasure.not_reached += [
@@ -305,10 +305,15 @@ def _erase_current(erasure: Erasure) -> None:
     update_entities(erasure.lake, erasure.name)  # they state the snapshot of `current` whose rows they have
 
 
-def _misfits_left(table: Table) -> dict[str, str]:
-    """The state of the misfits of a table that loses rows: there are at most as many as were counted."""
+def _state_left(table: Table, removed: RemovedRows) -> dict[str, str]:
+    """The state of a table that loses rows: at most as many misfits as were counted, and the erased items of each export."""
     known = known_misfits(table.properties)
-    return misfit_properties(None if known is None else known.after((), deletes=True))
+    properties = misfit_properties(None if known is None else known.after((), deletes=True))
+    if any(removed.of_branches.values()):
+        exports = CurrentState.from_properties(table.properties).exports
+        counts = removed.of_branches
+        properties |= exports_properties(replace(e, erased=e.erased + counts.get(e.branch, 0)) for e in exports)
+    return properties
 
 
 def item_tables(lake: Lake, name: str) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.erasure_state import unfinished_erasures
+from ddb_lake.lake.scan import scan_table
+from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.apply.erasures import read_erased_keys
 from ddb_lake.pipeline.load.load import load_export
@@ -181,6 +183,17 @@ def test_no_file_has_the_item_and_everything_else_is_as_before(tmp_path: Path) -
         counted = {place: count for place, count in dry.removed.items() if count}
         assert counted.items() <= {**removed, "orders: rows of exports": counted["orders: rows of exports"]}.items()
         assert list_unapplied(opened, opened.table(NAME)).refs == ()
+        assert_every_item_of_exports_is_accounted_for(opened, [1, 1])
+
+
+def assert_every_item_of_exports_is_accounted_for(opened: Lake, erased: list[int]) -> None:
+    """The rows of an export's branch and its erased items are the items of its manifest. `erased`: by export."""
+    table = opened.current(NAME)
+    assert table is not None
+    exports = CurrentState.of(table).exports
+    assert [export.erased for export in exports] == erased
+    rows = [scan_table(table, table.metadata.refs[export.branch].snapshot_id).live.rows for export in exports]
+    assert [export.items - export.erased for export in exports] == rows
 
 
 def test_late_records_exports_and_a_rebuild_do_not_bring_the_item_back(tmp_path: Path) -> None:
@@ -198,12 +211,14 @@ def test_late_records_exports_and_a_rebuild_do_not_bring_the_item_back(tmp_path:
         assert (result.new, result.refused) == (0, 5)  # four distinct records, and one that was cut off
         repeated = full([item(SECRET, v=1), item("other", v=9)], at_us=T0_US - 90 * MINUTE_US)
         assert load_export(opened, NAME, str(repeated.write(ground.folder / "late/export"))).refused == 1
+        assert_every_item_of_exports_is_accounted_for(opened, [1, 1, 1])
         in_window = increment((T0_US + 1, item(SECRET, v=1), ground.key), at_us=T0_US + 2 * MINUTE_US, window=T0_US)
         assert load_export(opened, NAME, str(in_window.write(ground.folder / "late/increment"))).refused == 1
         assert replay_quarantine(opened, NAME).new == 0
         assert [*files_with(SECRET, ground.folder / "lake"), *files_with(PRIVATE, ground.folder / "lake")] == []
         assert ground.contents(opened)["now"] == before["now"]
         rebuild_table(opened, NAME, [str(ground.folder / f"exports/{number}") for number in (1, 2, 3)])
+        assert_every_item_of_exports_is_accounted_for(opened, [0, 0, 1])  # the erasure changed the first two manifests
         rebuilt = ground.contents(opened)
         assert rebuilt["now"] == before["now"] and len(rebuilt["changes"]) == len(before["changes"])
         assert [*files_with(SECRET, ground.folder / "lake"), *files_with(PRIVATE, ground.folder / "lake")] == []
