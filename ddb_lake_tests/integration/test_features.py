@@ -54,7 +54,7 @@ After an erasure the reference has no truth for its keys: `pipeline/maintain/tes
 """
 
 HOW = {
-    *("checks", "columns", "engine", "export", "flatten_depth", "key", "mask", "name", "nested", "owners"),
+    *("checks", "engine", "export", "flatten_depth", "key", "mask", "name", "nested", "owners"),
     *("snapshot_margin", "source", "tags"),
 }
 """Settings that say how or when something is done; none of them acts on the data by itself."""
