@@ -50,7 +50,7 @@ def test_member_of_a_map_keeps_its_name(case: Callable[[str], Case]) -> None:
     applied = given.ok("apply", "t", "landing")
     assert given.query(counted) == wanted
     for pair in ("'address.city' and 'address__city'", "'order-no' and 'order_no'"):
-        assert f"attributes {pair} need the same column name" in applied.stderr
+        assert pair in applied.stderr
 
 
 def test_name_waits_for_an_attribute_that_is_absent_from_an_export(case: Callable[[str], Case]) -> None:

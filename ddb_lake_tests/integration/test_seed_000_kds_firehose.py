@@ -23,7 +23,7 @@ from ddb_lake.pipeline.maintain.quarantine import replay_quarantine
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.sandbox import Delivery, DeliveryStream, Function, Sandbox, StreamFaults, Traffic, create_orders_table
 from ddb_lake_tests.support import envelopes
-from ddb_lake_tests.support.crashing_lake import apply_with_crashes, changelog_rows, quarantined
+from ddb_lake_tests.support.crashing_lake import NO_OBJECT, apply_with_crashes, changelog_rows, quarantined
 from ddb_lake_tests.support.decoded_changes import CHANGE
 from ddb_lake_tests.support.effort import cases
 from ddb_lake_tests.support.sandbox_lake import START, assert_lake_is_source, point_at
@@ -102,7 +102,7 @@ def test_every_item_arrives_whatever_goes_wrong_on_the_way(mode: str, sandbox: S
         found = quarantined(lake, TABLE)
         offenders = found.pop("schema: the item fails `maximum` at total")
         assert found == {
-            "Firehose error Lambda.ProcessingFailedStatus: no JSON object": 1,
+            NO_OBJECT: 1,
             "Firehose error Lambda.ProcessingFailedStatus: a damaged or truncated JSON object": 1,
             f"Firehose error Lambda.ProcessingFailedStatus: {_NO_ENVELOPE}": 1,
             "a key attribute is missing or no value at customer": 1,

@@ -24,7 +24,7 @@ from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.maintain.quarantine import replay_quarantine
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.sandbox import Delivery, DeliveryStream, Function, Sandbox, StreamFaults
-from ddb_lake_tests.support.crashing_lake import apply_with_crashes, changelog_rows, quarantined
+from ddb_lake_tests.support.crashing_lake import NO_OBJECT, apply_with_crashes, changelog_rows, quarantined
 from ddb_lake_tests.support.sandbox_lake import START, assert_lake_is_source, point_at
 from ddb_lake_tests.support.sandbox_steps import make_stream, raw_records
 
@@ -112,7 +112,7 @@ def test_consumer_has_every_item_of_the_producer_without_a_way_to_the_tables(san
     apply_with_crashes(lambda: lake_at(tmp_path), OTHER, [f"s3://{BUCKET}/{OTHER}/"])
     captured = {r["eventID"]: r["tableName"] for r in _captured(sandbox, arn)}
     with lake_at(tmp_path) as lake:
-        assert quarantined(lake, EXAMPLE) == {"Firehose error Lambda.ProcessingFailedStatus: no JSON object": 1}
+        assert quarantined(lake, EXAMPLE) == {NO_OBJECT: 1}
         for table in (EXAMPLE, OTHER):
             assert changelog_rows(lake, table) == list(captured.values()).count(table)
             assert_lake_is_source(lake, sandbox, table)
@@ -142,9 +142,8 @@ def test_records_without_their_tables_key_replay_once_the_lake_knows_it(sandbox:
     places = [f"s3://{BUCKET}/{EXAMPLE}/"]
     with lake_at(tmp_path, {"name": EXAMPLE}) as lake:
         apply_objects(lake, EXAMPLE, places)
-        ((reason, count),) = quarantined(lake, EXAMPLE).items()
+        (count,) = quarantined(lake, EXAMPLE).values()
         assert count == len(raw_records(sandbox, arn))
-        assert "configure the table's `key`" in reason
     with lake_at(tmp_path) as lake:
         assert replay_quarantine(lake, EXAMPLE).still_quarantined == 0
         assert_lake_is_source(lake, sandbox, EXAMPLE)

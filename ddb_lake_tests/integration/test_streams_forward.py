@@ -15,7 +15,7 @@ from ddb_lake.executors import open_lake
 from ddb_lake.lambdas import forward, transform
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.sandbox import Delivery, Function, Sandbox, StreamTrigger
-from ddb_lake_tests.support.crashing_lake import changelog_rows, quarantined
+from ddb_lake_tests.support.crashing_lake import NO_OBJECT, changelog_rows, quarantined
 from ddb_lake_tests.support.sandbox_lake import START, assert_lake_is_source, point_at
 from ddb_lake_tests.support.sandbox_steps import BUCKET, key, make_bucket, make_table, objects, put
 
@@ -70,5 +70,5 @@ def test_every_change_arrives_once_and_large_ones_hold_nothing_up(sandbox: Sandb
         applied = apply_objects(lake, "things", places)
         assert applied.duplicates > 0  # what the functions did before their faults was done
         assert changelog_rows(lake, "things") == 90 + 2 + 10
-        assert quarantined(lake, "things") == {"Firehose error Lambda.ProcessingFailedStatus: no JSON object": 1}
+        assert quarantined(lake, "things") == {NO_OBJECT: 1}
         assert_lake_is_source(lake, sandbox, "things")

@@ -11,6 +11,9 @@ from ddb_lake.pipeline.read.quarantine import list_quarantine
 from ddb_lake_tests.support.iceberg_readers import count_rows
 from ddb_lake_tests.support.killed_steps import _instrumented
 
+NO_OBJECT = "Firehose error Lambda.ProcessingFailedStatus: no JSON object"
+"""The reason of an entry for a record that Firehose's Lambda function could not read."""
+
 
 class Crash(BaseException):
     """The end of a run in the middle of its work; nothing may catch it."""

@@ -94,7 +94,7 @@ def test_gzip_bomb_is_bounded_in_memory_and_reported() -> None:
 
 def test_garbage_without_an_end_is_kept_in_part() -> None:
     (found,) = outcomes(b"x" * (17 << 20))
-    assert (len(found.raw), found.reason.partition(";")[0]) == (1 << 20, "no JSON object")
+    assert len(found.raw) == 1 << 20
     assert str(17 << 20) in found.reason
 
 

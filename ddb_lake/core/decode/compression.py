@@ -79,7 +79,7 @@ _ZIP_FAULTS: Final = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
     EOFError, OSError, ValueError, OverflowError, LookupError,
 )  # fmt: skip
-_TOO_LARGE: Final = "larger than the limit when decompressed"
+TOO_LARGE: Final = "larger than the limit when decompressed"
 
 
 class DamagedObjectError(UndecodableError):
@@ -102,7 +102,7 @@ class _Output:
 
     def add(self, part: bytes) -> None:
         if len(part) > self.room_bytes:
-            raise DamagedObjectError(_TOO_LARGE)
+            raise DamagedObjectError(TOO_LARGE)
         self.parts.append(part)
         self.room_bytes -= len(part)
 
@@ -264,7 +264,7 @@ def _read_frames(decompress_into: Callable[[bytes, bytearray], int], data: bytes
             if "write whole buffer" not in str(error):
                 raise DamagedObjectError(f"{name} damaged or truncated") from None
             if size == output.room_bytes:
-                raise DamagedObjectError(_TOO_LARGE) from None
+                raise DamagedObjectError(TOO_LARGE) from None
             size = min(8 * size, output.room_bytes)
         else:
             output.add(bytes(memoryview(buffer)[:written]))
@@ -339,7 +339,7 @@ def _raw_snappy(chunk: bytes, room_bytes: int, certain: bool) -> bytes | None:
             return None
         if size > room_bytes:
             if certain or _raw_snappy_starts_like_json(chunk):
-                raise DamagedObjectError(_TOO_LARGE)
+                raise DamagedObjectError(TOO_LARGE)
             return None
         return bytes(cramjam.snappy.decompress_raw(chunk))
     except cramjam.DecompressionError:

@@ -576,8 +576,8 @@ def _build_changelog(rebuild: Rebuild, drop_unlanded: bool) -> int:
         dropped, objects = _unlanded(rebuild, former)
         if dropped and not drop_unlanded:
             raise CheckFailed(
-                f"{dropped} change records of the former changelog are in no landed object. They came from"
-                f" {', '.join(objects)}. Nothing was replaced",
+                f"{count_text(dropped, 'change record')} of the former changelog {'is' if dropped == 1 else 'are'} in no"
+                f" landed object. Their objects: {', '.join(objects)}. Nothing was replaced",
                 table=rebuild.name,
                 hint="put these objects back, or leave the records out by `--drop-unlanded`",
             )

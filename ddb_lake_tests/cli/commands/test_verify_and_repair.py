@@ -102,7 +102,7 @@ def test_restore_writes_and_reads_back_the_items_of_a_time(project: Path, run: R
     assert "write units" in done.stderr
     assert scan(source, "copy") == scan(source, "orders")
     again = run("restore", "orders", "--as-of", f"{moment}us", "--to", "copy", "--yes")
-    assert (again.exit_code, "has items already" in again.stderr) == (2, True)
+    assert (again.exit_code, "--into-existing" in again.stderr) == (2, True)
     itself = run("restore", "orders", "--as-of", f"{moment}us", "--to", "orders", "--yes")
     assert (itself.exit_code, "is the source itself" in itself.stderr) == (2, True)
 

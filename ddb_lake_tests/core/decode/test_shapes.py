@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ddb_lake
-from ddb_lake.core.decode.compression import DEFAULT_LIMIT_BYTES
+from ddb_lake.core.decode.compression import DEFAULT_LIMIT_BYTES, TOO_LARGE
 from ddb_lake.core.decode.envelopes import PAGE, _Room
 from ddb_lake.core.decode.kpl import find_aggregates
 from ddb_lake.core.decode.objects import read_object
@@ -214,4 +214,4 @@ def test_bomb_within_wrappers_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     event = {"Records": [{"recordId": "1", "data": base64.b64encode(bomb).decode()}] * 40}
     found = records(envelopes.compact(event))
     assert len(found) == 40
-    assert any("larger than the limit" in outcome.reason for outcome in found)
+    assert any(TOO_LARGE in outcome.reason for outcome in found)

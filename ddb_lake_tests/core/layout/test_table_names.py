@@ -131,7 +131,7 @@ def test_landing_within_a_tables_files_is_rejected(uri: str, tmp_path: Path, mon
 
 def test_export_within_a_tables_files_is_rejected() -> None:
     table = {"name": "orders", "export": {"bucket": "b", "prefix": "lake/ddb_lake/orders/exports"}}
-    assert "where the lake stores 'orders'" in fault(table, warehouse="s3a://b/lake")
+    assert "s3a://b/lake/ddb_lake/orders" in fault(table, warehouse="s3a://b/lake")
     assert fault(table, warehouse="s3://b/lake2") == ""
 
 

@@ -68,7 +68,7 @@ def test_all_rules_hold_and_a_remove_has_nothing_to_validate() -> None:
     validator = Validator([Rule({"required": ["id"]}), Rule(WEB, "payload")])
     keys: Any = {"id": {"S": "a"}}
     assert validator.fault_of({**keys, **document(GOOD)}) is None
-    assert validator.fault_of(document(GOOD)) == "schema: the item fails `required`"
+    assert (validator.fault_of(document(GOOD)) or "").endswith("`required`")
     assert (validator.fault_of(keys) or "").startswith("schema: there is no attribute payload")
     assert validator.fault(ChangeRecord("kds", "REMOVE", 1, keys, None, keys)) is None
     assert validator.fault(ChangeRecord("kds", "INSERT", 1, keys, keys)) is not None

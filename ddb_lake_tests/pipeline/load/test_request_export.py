@@ -189,7 +189,7 @@ def test_misleading_describe_table_error_of_the_seed_asks_for_the_role(
     without = {"source": {"region": "eu-west-1"}}
     status, _, said = run(tmp_path, "export", "orders", **without)
     assert status == 2
-    assert "more permissions here will not help: set `source.role_arn`" in said
+    assert f"account {CONSUMER}" in said and "set `source.role_arn`" in said
     assert "set `source.role_arn`" in doctor(tmp_path, **without)["orders: source"]["next_step"]
     sandbox.allow()
     status, _, said = run(

@@ -156,10 +156,10 @@ def test_records_that_no_landed_object_has_stop_the_rebuild_and_are_dropped_on_r
         before = items(opened)
         (tmp_path / "landing/2026/03/01/09/2").unlink()
         with pytest.raises(
-            CheckFailed, match="1 change records of the former changelog are in no landed object"
+            CheckFailed, match="1 change record of the former changelog is in no landed object"
         ) as raised:
             rebuild_table(opened, "orders")
-        assert "landing/2026/03/01/09/2" in str(raised.value)
+        assert "landing/2026/03/01/09/2" in raised.value.what
         assert items(opened) == before
         result = rebuild_table(opened, "orders", drop_unlanded=True)
         assert (result.dropped, result.records, result.rows) == (1, 1, 4)
