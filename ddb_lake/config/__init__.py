@@ -32,9 +32,7 @@ from ddb_lake.config.table_sections import (
     ValidateSettings,
 )
 from ddb_lake.config.tables import TableSettings
-from ddb_lake.core.operations.config_document import DEFAULT_FILES
-
-COMPONENT_TYPE = "ddb_lake.DynamoDBLakeComponent"
+from ddb_lake.core.operations.config_document import COMPONENT_TYPE, DEFAULT_FILES
 
 __all__ = [
     "COMPONENT_TYPE",

@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from ddb_lake.config.lake import LakeSettings
-from ddb_lake.core.operations.config_document import candidate_files
+from ddb_lake.core.operations.config_document import candidate_files, component_files
 from ddb_lake.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,16 +30,19 @@ def find_file(start: Path) -> Path:
         start: the folder in which the default files are looked for, if DDB_LAKE_CONFIG is not set.
 
     Raises:
-        ConfigError: there is none; the message lists the candidates.
+        ConfigError: there is none; the message lists the candidates, and names the lakes of a Dagster project.
     """
     candidates = candidate_files(start)
     for candidate in candidates:
         if candidate.is_file():
             return candidate
     listed = ", ".join(map(str, candidates))
+    components = [str(path.relative_to(start)) for path in component_files(start)]
     raise ConfigError(
         f"no configuration found (looked for {listed})",
-        hint="write one with `ddb-lake init`, or name it with --config FILE",
+        hint=f"name it: --config {' or --config '.join(components)}"
+        if components
+        else "write one with `ddb-lake init`, or name it with --config FILE",
     )
 
 

@@ -16,6 +16,7 @@ from ddb_lake.orchestration.demo.home import TABLE, DemoHome
 from ddb_lake.orchestration.demo.source import DemoSource
 from ddb_lake.orchestration.dev import living
 from ddb_lake_tests.support.demo_lake import SMALL, Seen
+from ddb_lake_tests.support.docs_blocks import ROOT, blocks
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.parse_obj_as. is deprecated:pydantic.PydanticDeprecatedSince20"),
@@ -44,6 +45,18 @@ def test_demo_ends_with_a_lake_equal_to_the_table(demo_lake: DemoHome, seen: See
         assert f" {name}: " in seen.printed
     assert (demo_lake.dagster / "dagster.yaml").exists()
     assert demo_lake.config.exists()
+
+
+def test_readme_shows_lines_of_the_output(seen: Seen) -> None:
+    """With other numbers, because the demo of the tests is smaller."""
+    (shown,) = [
+        block.text
+        for block in blocks((ROOT / "README.md").read_text(encoding="utf-8"), "README.md")
+        if block.text.startswith("1. A DynamoDB table")
+    ]
+    for line in shown.splitlines():
+        pattern = re.sub(r"\d+", r"[\\d,]+", re.escape(line)).replace("…", ".+")
+        assert re.search(f"^{pattern}$", seen.printed, re.MULTILINE), line
 
 
 def test_partitions_begin_with_the_day_of_the_demo(demo_lake: DemoHome) -> None:

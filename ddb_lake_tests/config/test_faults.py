@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from ddb_lake.config import LakeSettings, load_settings, parse_settings, seconds
+from ddb_lake.config import LakeSettings, find_file, load_settings, parse_settings, seconds
 from ddb_lake.errors import ConfigError
 
 TYPE = "type: ddb_lake.DynamoDBLakeComponent\n"
@@ -23,6 +23,19 @@ def fault(folder: Path, text: str) -> str:
         load_settings(path, {})
     assert str(path) in str(raised.value)
     return str(raised.value)
+
+
+def test_missing_file_in_a_dagster_project_names_its_lakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DDB_LAKE_CONFIG", raising=False)
+    for name, text in (("lake", TYPE), ("other", "type: dagster.DefsFolderComponent\n")):
+        folder = tmp_path / "src/acme/defs" / name
+        folder.mkdir(parents=True)
+        (folder / "defs.yaml").write_text(text)
+
+    with pytest.raises(ConfigError) as raised:
+        find_file(tmp_path)
+
+    assert str(raised.value).endswith("; name it: --config src/acme/defs/lake/defs.yaml")
 
 
 def settings_of(

@@ -45,11 +45,13 @@ def compact_lines(result: CompactResult) -> list[str]:
 
 
 def _rewritten(result: CompactResult) -> str:
+    removed = (
+        f"{count_text(result.snapshots_expired, 'snapshot')} expired,"
+        f" {count_text(result.orphans_removed, 'orphan')} removed."
+    )
     if result.skipped:
-        return f"{result.table}: not compacted: {result.reason}. --force compacts it nevertheless."
+        return f"{result.table}: not compacted: {result.reason} (--force compacts it nevertheless); {removed}"
     return (
         f"{result.table}: {count_text(result.files_before, 'file')} ({size_text(result.bytes_before)}) to"
-        f" {result.files_after:,} ({size_text(result.bytes_after)});"
-        f" {count_text(result.snapshots_expired, 'snapshot')} expired,"
-        f" {count_text(result.orphans_removed, 'orphan')} removed."
+        f" {result.files_after:,} ({size_text(result.bytes_after)}); {removed}"
     )

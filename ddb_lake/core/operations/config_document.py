@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+COMPONENT_TYPE = "ddb_lake.DynamoDBLakeComponent"
+"""The `type` of a Dagster component's file."""
+
 DEFAULT_FILES = ("ddb_lake/defs/lake/defs.yaml", "ddb_lake.yaml", "defs.yaml")
 """The files that are looked for in the working folder, in this order."""
 
@@ -15,6 +18,12 @@ def candidate_files(folder: Path) -> list[Path]:
     """The files that may be the configuration, in order: that of DDB_LAKE_CONFIG, else the default files of a folder."""
     named = os.environ.get("DDB_LAKE_CONFIG")
     return [Path(named)] if named else [folder / name for name in DEFAULT_FILES]
+
+
+def component_files(project: Path) -> list[Path]:
+    """The files of lakes in a Dagster project in the layout of `create-dagster`, sorted."""
+    found = sorted(project.glob("src/*/defs/**/defs.yaml"))
+    return [path for path in found if COMPONENT_TYPE in path.read_text(encoding="utf-8", errors="replace")]
 
 
 def configured_tables(document: Any) -> list[str]:
