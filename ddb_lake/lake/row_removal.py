@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
@@ -61,6 +61,8 @@ class RemovedRows:
         files: the number of data files that were written again.
         of_branches: the number of living rows by branch, without `main`.
         tags: tags whose snapshots have such rows. A snapshot never changes, so the rows are still there.
+        before_id: the snapshot of `main` from which the rows were removed; None if the table did not have one.
+        after_id: the snapshot of `main` that the commit made.
     """
 
     rows: int = 0
@@ -68,6 +70,8 @@ class RemovedRows:
     files: int = 0
     tags: tuple[str, ...] = ()
     of_branches: Mapping[str, int] = field(default_factory=dict)
+    before_id: int | None = None
+    after_id: int | None = None
 
 
 @dataclass(slots=True)
@@ -164,8 +168,8 @@ def remove_rows(
     )
     removed = RemovedRows(living, sum(removal.stored.values()), len(removal.stored), tags, of_branches)
     commit.set_properties(properties(removed))
-    commit.run()
-    return removed
+    before_id = table.metadata.current_snapshot_id
+    return replace(removed, before_id=before_id, after_id=commit.run().metadata.current_snapshot_id)
 
 
 def _marked(delta: Delta, marks: Mapping[str, str]) -> Delta:

@@ -101,11 +101,14 @@ ERASURES_COLUMNS = {
     "key_digest": ("string", "SHA-256 of the salt in the table's properties and the text of the primary key"),
     "erased_at": ("timestamp", "When the erasure began (UTC)"),
     "allows_recreation": ("boolean", "Whether changes after `erased_at` make the item again"),
-    "completed_at": ("timestamp", "When everything was erased and checked (UTC); NULL in the row of the beginning"),
+    "completed_at": (
+        "timestamp",
+        "When everything was erased and checked, also in MySQL (UTC); NULL in the rows before",
+    ),
     "command": ("string", "How it was requested"),
     "removed": (
         "string",
-        "JSON: for each place, the number of rows, records or files that were removed with the run's keys",
+        "JSON: for each place that was done, the number of rows, records or files that were removed with the run's keys",
     ),
     "not_reached": ("string", "JSON: the places that the command could not change, and what to do there"),
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +22,7 @@ from ddb_lake.errors import UsageError
 
 if TYPE_CHECKING:
     from ddb_lake.core.values.change_record import Item
-    from ddb_lake.pipeline.maintain.erasure import EraseRequest, EraseResult
-    from ddb_lake.pipeline.open_lake import Lake
+    from ddb_lake.pipeline.maintain.erasure import EraseResult
 
 _COMMAND = "ddb-lake erase"
 
@@ -74,7 +72,8 @@ def erase(invocation: Invocation, table: str, options: EraseOptions) -> None:
 
     Earlier Iceberg snapshots of the table are removed. The item is not deleted from DynamoDB.
     """
-    from ddb_lake.pipeline.maintain.erase import erase_keys, unfinished
+    from ddb_lake.mysql.erase import erase_with_replica
+    from ddb_lake.pipeline.maintain.erase import unfinished
     from ddb_lake.pipeline.maintain.erasure import EraseRequest
 
     request = EraseRequest(_keys(options), options.allow_recreation, options.landing, _COMMAND)
@@ -84,14 +83,15 @@ def erase(invocation: Invocation, table: str, options: EraseOptions) -> None:
                 f"{table}: an erasure that began {time_text(begun_us)} is not complete; run it again with the same keys"
             )
         if not options.yes:
-            _print_result(erase_keys(lake, table, request, dry=True), options.as_json and not sys.stdin.isatty())
+            _print_result(
+                erase_with_replica(lake, table, request, dry=True), options.as_json and not sys.stdin.isatty()
+            )
             if not sys.stdin.isatty():
                 note("nothing was changed: stdin is no terminal to confirm on. Add --yes to erase")
                 return
             click.confirm("Erase them?", abort=True, err=True)
-        result = erase_keys(lake, table, request)
-        replicated = _erase_replica(lake, table, request)
-    _print_result(result, options.as_json, replicated)
+        result = erase_with_replica(lake, table, request)
+    _print_result(result, options.as_json)
 
 
 def _keys(options: EraseOptions) -> list[Item]:
@@ -124,9 +124,9 @@ def _attribute(text: Any, plain: Any) -> Any:
     return {"S": plain} if isinstance(plain, str) else {"N": text}
 
 
-def _print_result(result: EraseResult, as_json: bool, replicated: Sequence[str] = ()) -> None:
+def _print_result(result: EraseResult, as_json: bool) -> None:
     if as_json:
-        write_document(asdict(result) | {"replicated": list(replicated)})
+        write_document(asdict(result))
         return
     verb = "would be erased" if result.dry else "erased"
     keys = count_text(result.keys, "key")
@@ -137,16 +137,5 @@ def _print_result(result: EraseResult, as_json: bool, replicated: Sequence[str] 
     for place, count in sorted(result.removed.items()):
         if count:
             echo(f"  {place}: {count:,}")
-    for line in replicated:
-        echo(f"  {line}")
     for what in result.not_reached:
         warn(f"{result.table}: not reached: {what}")
-
-
-def _erase_replica(lake: Lake, table: str, request: EraseRequest) -> list[str]:
-    """Delete the rows of the keys from the replica in MySQL, if there is one. Returns what was done, in words."""
-    from ddb_lake.mysql.erase import erase_replica
-    from ddb_lake.pipeline.maintain.erase import key_texts
-
-    rows = erase_replica(lake, table, key_texts(lake, table, request.keys))
-    return [] if rows is None else [f"replica in MySQL: {count_text(rows, 'row')}"]

@@ -1,6 +1,7 @@
 """The record of erased keys: the Iceberg table `<table>_erasures`, which no value of an item enters.
 
-An erasure has a row when it begins, and another one when it is complete. From the first row on, ingests and loads refuse the key.
+An erasure has a row when it begins, one before each copy outside of the lake from which it erases, and one when it is complete, which
+comes after the last copy. From the first row on, ingests and loads refuse the key.
 They read this table after the table to which they commit, and an erasure writes its first row before it commits to that table. So a
 writer that did not see the row conflicts with the erasure's commit, and plans again.
 """
@@ -39,8 +40,8 @@ class ErasureRow:
         erased_us: when it began (UTC microseconds).
         allows_recreation: whether later changes make the item again.
         command: how it was requested.
-        completed_us: when it was complete; None at its beginning.
-        removed: JSON of what was removed.
+        completed_us: when it was complete; None before.
+        removed: JSON of what was removed so far; None at its beginning.
         not_reached: JSON of what could not be changed.
     """
 

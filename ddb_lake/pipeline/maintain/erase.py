@@ -11,7 +11,9 @@ so a repeated call completes an erasure that was killed at any point.
     days        the rows of the keys in the files of kept days
     prove       every file is read again; files of writers that lost against the erasure are deleted
                 (`pipeline.maintain.erase_proof`)
-    complete    a second row for each key, with the numbers
+    replicas    the rows of the keys in copies outside of the lake. Before each of them, a row for each key states what was done
+                so far
+    complete    the last row for each key, with the numbers
 
 `quarantine`, `changelog` and `current` commit a snapshot even if they find nothing. So a writer that planned before `begin` conflicts
 with them, and plans again with the erased keys. Files to delete are noted in the lake's landing before a commit.
@@ -21,9 +23,11 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from types import MappingProxyType
 
 import orjson
 import pyarrow as pa
@@ -39,6 +43,7 @@ from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import carried, literal, literals
 from ddb_lake.errors import UndecodableError, UsageError
 from ddb_lake.lake.commit import EXPORT_BRANCH, check_newest_commit
+from ddb_lake.lake.entity_state import EntityState
 from ddb_lake.lake.file_writer import PARQUET
 from ddb_lake.lake.maintenance import referenced
 from ddb_lake.lake.row_removal import RemovedRows, RowsToRemove, delete_unnamed, remove_rows
@@ -49,7 +54,7 @@ from ddb_lake.pipeline.apply.ledger import upgraded
 from ddb_lake.pipeline.former_entities import former_entities
 from ddb_lake.pipeline.maintain.erase_landing import erase_landing
 from ddb_lake.pipeline.maintain.erase_proof import prove
-from ddb_lake.pipeline.maintain.erasure import ERASED_KEYS, EraseRequest, EraseResult, Erasure
+from ddb_lake.pipeline.maintain.erasure import ERASED_KEYS, EraseReplica, EraseRequest, EraseResult, Erasure
 from ddb_lake.pipeline.maintain.rebuild import without_rebuild
 from ddb_lake.pipeline.merge.entities import update_entities
 from ddb_lake.pipeline.open_lake import Lake
@@ -59,11 +64,15 @@ from ddb_lake.pipeline.table_key import table_key
 
 _Remove = Callable[[Table], RemovedRows]
 _RowsOf = Callable[[str], RowsToRemove]
+_StateLeft = Callable[[Table, RemovedRows], Mapping[str, str]]
 _ENTRIES = "entries_to_erase"
 _RAW_ROWS = 100
+_NO_REPLICAS: Mapping[str, EraseReplica] = MappingProxyType({})
 
 
-def erase_keys(lake: Lake, name: str, request: EraseRequest, dry: bool = False) -> EraseResult:
+def erase_keys(
+    lake: Lake, name: str, request: EraseRequest, dry: bool = False, replicas: Mapping[str, EraseReplica] = _NO_REPLICAS
+) -> EraseResult:
     """Erase keys. After a kill, repeat the call with the same keys.
 
     Time travel over Iceberg snapshots from before the erasure ends: the table's earlier snapshots and their files are removed. Items
@@ -74,10 +83,13 @@ def erase_keys(lake: Lake, name: str, request: EraseRequest, dry: bool = False) 
         name: the table.
         request: what to erase.
         dry: change nothing; return what would be removed.
+        replicas: what erases the keys from copies of the table outside of the lake, by the name of the copy. The erasure is complete
+            after the last of them.
 
     Raises:
         ConfigError: the table is not configured, or its key is not known.
-        UsageError: a key is not one of this table; or no key is given; or a rebuild of the table is running.
+        UsageError: a key is not one of this table; or no key is given; or a rebuild of the table is running; or the table is
+            replicated to MySQL, and `replicas` is empty (`mysql.erase.erase_with_replica` has it).
         CheckFailed: after all steps a file still has one of the keys. The erasure is not complete.
         DamagedError: a file of the table cannot be read. What was erased before stays erased.
         TransientError: another writer committed first in each attempt. Repeat the call.
@@ -86,13 +98,19 @@ def erase_keys(lake: Lake, name: str, request: EraseRequest, dry: bool = False) 
         erase_keys(lake, "orders", EraseRequest([{"id": {"S": "order-17"}}]))
     """
     started = time.monotonic()
+    if lake.table(name).aurora is not None and not (dry or replicas):
+        raise UsageError(
+            "it is replicated to MySQL, which this call does not erase",
+            table=name,
+            hint="call `ddb_lake.mysql.erase.erase_with_replica`",
+        )
     with _opened(lake, name, request) as erasure:
         if dry:
             _count(erasure)
             result = EraseResult(name, len(erasure.keys), removed=dict(erasure.removed), dry=True)
             return replace(result, not_reached=tuple(erasure.not_reached), seconds=time.monotonic() - started)
         with without_rebuild(lake, name):
-            result = _erase(erasure)
+            result = _erase(erasure, replicas)
     return replace(result, seconds=time.monotonic() - started)
 
 
@@ -101,11 +119,6 @@ def unfinished(lake: Lake, name: str) -> list[int]:
     lake.table(name)
     with lake.session() as session:
         return sorted(pending_erasures(lake, session, name).values())
-
-
-def key_texts(lake: Lake, name: str, keys: Sequence[Item]) -> list[str]:
-    """The texts of keys (`core.values.primary_key.key_text`). Raises UsageError as `erase_keys`."""
-    return list(_by_text(name, table_key(lake, name), keys))
 
 
 @contextmanager
@@ -138,7 +151,7 @@ def _by_text(name: str, names: Sequence[str], keys: Sequence[Item]) -> dict[str,
     return distinct
 
 
-def _erase(erasure: Erasure) -> EraseResult:
+def _erase(erasure: Erasure, replicas: Mapping[str, EraseReplica]) -> EraseResult:
     lake, name, session = erasure.lake, erasure.name, erasure.session
     digests = open_erasures(lake, name, erasure.key_names)
     begun = ErasureRow(
@@ -156,13 +169,11 @@ def _erase(erasure: Erasure) -> EraseResult:
     _erase_current(erasure)
     _erase_days(erasure)
     files_read = prove(erasure)
-    completed = replace(
-        begun,
-        completed_us=int(lake.now().timestamp() * 1_000_000),
-        removed=orjson.dumps(dict(erasure.removed), option=orjson.OPT_SORT_KEYS).decode(),
-        not_reached=orjson.dumps(erasure.not_reached).decode(),
-    )
-    add_erasure(lake, session, name, hidden, completed)
+    for place, erase_replica in replicas.items():
+        add_erasure(lake, session, name, hidden, _stated(erasure, begun))
+        erasure.removed[f"{place}: rows"] += erase_replica(tuple(erasure.keys))
+    completed_us = int(lake.now().timestamp() * 1_000_000)
+    add_erasure(lake, session, name, hidden, replace(_stated(erasure, begun), completed_us=completed_us))
     return EraseResult(
         name,
         len(erasure.keys),
@@ -170,6 +181,15 @@ def _erase(erasure: Erasure) -> EraseResult:
         dict(erasure.removed),
         tuple(erasure.not_reached),
         files_read,
+    )
+
+
+def _stated(erasure: Erasure, begun: ErasureRow) -> ErasureRow:
+    """A row that states what was done so far."""
+    return replace(
+        begun,
+        removed=orjson.dumps(dict(erasure.removed), option=orjson.OPT_SORT_KEYS).decode(),
+        not_reached=orjson.dumps(erasure.not_reached).decode(),
     )
 
 
@@ -206,8 +226,8 @@ class _ItemRows:
         )
 
 
-def _erase_rows(erasure: Erasure, full_name: str, remove: _Remove) -> None:
-    """Remove rows of one Iceberg table. `remove`: the removal from the table as it is in an attempt."""
+def _erase_rows(erasure: Erasure, full_name: str, remove: _Remove) -> RemovedRows:
+    """Remove rows of one Iceberg table. `remove`: the removal from the table as it is in an attempt. Returns what was removed."""
     lake = erasure.lake
 
     def attempt() -> RemovedRows:
@@ -228,6 +248,7 @@ def _erase_rows(erasure: Erasure, full_name: str, remove: _Remove) -> None:
         f"{full_name}: the tag {tag} keeps a snapshot that has the item; drop the tag, then erase again"
         for tag in removed.tags
     ]
+    return removed
 
 
 def _erase_quarantine(erasure: Erasure) -> None:
@@ -287,22 +308,36 @@ def _erase_changelog(erasure: Erasure) -> None:
 
 
 def _erase_current(erasure: Erasure) -> None:
-    for full_name in item_tables(erasure.lake, erasure.name):
-        _erase_rows(
-            erasure,
-            full_name,
-            lambda table: remove_rows(
-                erasure.session,
-                table,
-                _ItemRows(CurrentState.from_properties(table.properties)),
-                lambda removed: _state_left(table, removed),
-            ),
-        )
+    of_current = _erase_items(erasure, erasure.name, _state_left)
+    for full_name in item_tables(erasure.lake, erasure.name)[1:]:
+        _erase_items(erasure, full_name, partial(_entity_left, of_current=of_current))
     erasure.not_reached += [
         f"{full_name}: the table of a former entity may have the item; `ddb-lake drop-entity` drops the table"
         for full_name in former_entities(erasure.lake, erasure.name)
     ]
-    update_entities(erasure.lake, erasure.name)  # they state the snapshot of `current` whose rows they have
+    update_entities(erasure.lake, erasure.name)  # those that were behind, or after a kill, do not follow `current` yet
+
+
+def _erase_items(erasure: Erasure, full_name: str, state_left: _StateLeft) -> RemovedRows:
+    """Remove rows from a table of items. `state_left`: the properties of the table afterwards."""
+    return _erase_rows(
+        erasure,
+        full_name,
+        lambda table: remove_rows(
+            erasure.session,
+            table,
+            _ItemRows(CurrentState.from_properties(table.properties)),
+            lambda removed: state_left(table, removed),
+        ),
+    )
+
+
+def _entity_left(table: Table, removed: RemovedRows, of_current: RemovedRows) -> dict[str, str]:
+    """The state of an entity's table that loses the rows that `current` has lost, so it need not be derived from `current` again."""
+    state = EntityState.of(table)
+    if state is None or state.snapshot_id != of_current.before_id or of_current.after_id is None:
+        return _state_left(table, removed)
+    return replace(state, snapshot_id=of_current.after_id).properties() | _state_left(table, removed)
 
 
 def _state_left(table: Table, removed: RemovedRows) -> dict[str, str]:

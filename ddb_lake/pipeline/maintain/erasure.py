@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -16,6 +16,10 @@ from ddb_lake.pipeline.open_lake import Lake
 
 ERASED_KEYS = "keys_to_erase"
 """The relation (_key, _key_hash) of the keys in a session of an erasure."""
+
+EraseReplica = Callable[[Sequence[str]], int]
+"""Erases keys from a copy of the table outside of the lake, by their texts (`core.values.primary_key.key_text`). Returns the number of
+rows that were removed. A call is repeated with the same keys after a kill."""
 
 _SHORTEST_TEXT = 8
 """The fewest characters of a key attribute that is searched without quotation marks in bytes that are no JSON."""

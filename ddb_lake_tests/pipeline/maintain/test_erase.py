@@ -6,21 +6,23 @@ import gzip
 import json
 import random
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddb_lake.core.values.change_record import Item
+from ddb_lake.core.values.primary_key import key_text
 from ddb_lake.errors import UsageError
 from ddb_lake.lake.erasure_state import unfinished_erasures
-from ddb_lake.lake.scan import scan_table
+from ddb_lake.lake.scan import live_files, scan_table
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.apply.erasures import read_erased_keys
@@ -31,6 +33,7 @@ from ddb_lake.pipeline.maintain.erase import erase_keys, unfinished
 from ddb_lake.pipeline.maintain.erasure import EraseRequest
 from ddb_lake.pipeline.maintain.quarantine import replay_quarantine
 from ddb_lake.pipeline.maintain.rebuild import rebuild_table
+from ddb_lake.pipeline.merge.entities import update_entities
 from ddb_lake.pipeline.merge.entity_source import entities_behind
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.arrivals import list_unapplied
@@ -84,6 +87,7 @@ class Ground:
     def fill(self, changes: int = 3) -> None:
         """Exports, changes, entries of the quarantine, kept days, deleted positions and an old snapshot."""
         secret, other = item(SECRET, v=0, p=PRIVATE), item("other", v=0, p="common")
+        self.copy.write_text(f"{json.dumps(secret)}\n{json.dumps(other)}\n")
         full([secret, other], [item(f"key {n}", v=n) for n in range(5)], at_us=T0_US).write(self.folder / "exports/1")
         records: list[Any] = []
         for number in range(changes):
@@ -117,8 +121,21 @@ class Ground:
             keep_day(opened, NAME, date(2026, 3, 1))
 
     def erase(self, opened: Lake, **settings: Any) -> dict[str, int]:
-        """Erase the item, and landed objects with it."""
-        return dict(erase_keys(opened, NAME, EraseRequest([self.key], others_landing=True, **settings)).removed)
+        """Erase the item, and landed objects and a copy outside of the lake with it."""
+        request = EraseRequest([self.key], others_landing=True, **settings)
+        return dict(erase_keys(opened, NAME, request, replicas={"copy": self.erase_copy}).removed)
+
+    def erase_copy(self, key_texts: Sequence[str]) -> int:
+        """Erase items from the copy, a file with an item in each line."""
+        lines = self.copy.read_text().splitlines() if self.copy.exists() else []
+        kept = [line for line in lines if key_text(json.loads(line), ["id"]) not in key_texts]
+        self.copy.write_text("".join(f"{line}\n" for line in kept))
+        return len(lines) - len(kept)
+
+    @property
+    def copy(self) -> Path:
+        """A copy of the table outside of the lake."""
+        return self.folder / "copy.jsonl"
 
     def left(self) -> list[str]:
         """The files that have the key or the value."""
@@ -296,6 +313,49 @@ def test_erasure_that_is_killed_after_any_step_is_completed_by_the_next_one(tmp_
         assert unfinished_erasures(opened.erasures(NAME)) == ()
 
 
+@pytest.mark.parametrize("fails", ["before", "after"])
+def test_erasure_is_complete_only_after_the_copies_outside_of_the_lake(tmp_path: Path, fails: str) -> None:
+    ground = Ground(tmp_path)
+    full([item(SECRET, p=PRIVATE), item("other", v=1)], at_us=T0_US).write(tmp_path / "exports/1")
+    ground.copy.write_text(f"{json.dumps(item(SECRET))}\n{json.dumps(item('other'))}\n")
+
+    def failing(key_texts: Sequence[str]) -> int:
+        if fails == "after":
+            ground.erase_copy(key_texts)
+        raise Crash
+
+    with ground.lake() as opened:
+        load_export(opened, NAME, str(tmp_path / "exports/1"))
+        request = EraseRequest([ground.key], others_landing=True)
+        with pytest.raises(Crash):
+            erase_keys(opened, NAME, request, replicas={"first": ground.erase_copy, "second": failing})
+        assert [places for _, places in audit(opened)] == [set(), {"lake"}, {"lake", "first"}]
+        assert len(unfinished(opened, NAME)) == 1 and not any(complete for complete, _ in audit(opened))
+        removed = ground.erase(opened)
+        assert audit(opened)[3:] == [(False, set()), (False, {"lake"}), (True, {"lake", "copy"})]
+        assert removed["copy: rows"] == 0 and ground.left() == [] and unfinished(opened, NAME) == []
+
+
+def audit(opened: Lake) -> list[tuple[bool, set[str]]]:
+    """For each row of the table of erasures in order, whether it is complete, and which places it states."""
+    query = "SELECT completed_at, removed FROM orders_erasures ORDER BY erased_at, removed IS NOT NULL, len(removed)"
+    found = []
+    with run_query(opened, query) as result:
+        for completed_at, removed in (row for rows in result.batches() for row in rows):
+            places = {place.partition(": ")[0] for place in json.loads(removed or "{}")}
+            outside = places & {"first", "second", "copy"}
+            found.append((completed_at is not None, outside | ({"lake"} if places - outside else set())))
+    return found
+
+
+def test_table_with_a_replica_is_not_erased_without_it(tmp_path: Path) -> None:
+    database = {"host": "unused", "database": "d", "user": "u", "password_env": "UNUSED"}
+    with Ground(tmp_path, {"aurora": database}).lake() as opened:
+        with pytest.raises(UsageError, match="replicated to MySQL"):
+            erase_keys(opened, NAME, EraseRequest([{"id": {"S": "a"}}]))
+        assert opened.erasures(NAME) is None
+
+
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("at", range(12))
 def test_apply_during_an_erasure_and_erasure_during_an_apply_lose_nothing(tmp_path: Path, at: int) -> None:
@@ -431,7 +491,6 @@ def test_erased_key_that_the_source_still_has_is_no_difference(tmp_path: Path) -
             repair_from_export(opened, NAME, [ground.key], str(source))
 
 
-@pytest.mark.exhaustive
 def test_tables_of_entities_lose_the_item_and_stay_up_to_date(tmp_path: Path) -> None:
     entities = [{"name": "quince", "key": {"id": "quince-*"}}, {"name": "rest"}]
     ground = Ground(tmp_path, {"entities": entities})
@@ -440,9 +499,62 @@ def test_tables_of_entities_lose_the_item_and_stay_up_to_date(tmp_path: Path) ->
     with ground.lake() as opened:
         load_export(opened, NAME, str(tmp_path / "exports/1"))
         apply_objects(opened, NAME, [land(ground.landing / "2026/03/01/10/x", *pieces)])
-        ground.erase(opened)
+        of_rest = data_files(opened, "orders_rest")
+        with patch("ddb_lake.pipeline.merge.entities._Update") as update:
+            ground.erase(opened)
         assert ground.left() == []
+        assert not update.called and data_files(opened, "orders_rest") == of_rest  # no entity is derived again
         assert entities_behind(opened, NAME) == ()
         for entity, expected in (("quince", [("quince-2", 2)]), ("rest", [("z", 5)])):
             with run_query(opened, f"SELECT id, v FROM orders_{entity}") as result:
                 assert [row for rows in result.batches() for row in rows] == expected
+        later = change(T0_US + 2 * MINUTE_US, item("quince-2", v=9))
+        apply_objects(opened, NAME, [land(ground.landing / "2026/03/01/11/x", later)])
+        assert data_files(opened, "orders_rest") == of_rest
+        with run_query(opened, "SELECT id, v FROM orders_quince") as result:
+            assert [row for rows in result.batches() for row in rows] == [("quince-2", 9)]
+
+
+def data_files(opened: Lake, full_name: str) -> list[str]:
+    """The data files of a table."""
+    table = opened.readable(full_name)
+    assert table is not None
+    return sorted(file.file_path for file in live_files(table).data)
+
+
+@pytest.mark.exhaustive
+@settings(max_examples=by_effort(1, 3, 20))
+@given(seed=st.integers(0, 10_000))
+def test_tables_of_entities_are_those_of_a_lake_that_derives_them_again(seed: int) -> None:
+    scenario: Scenario = small_scenario(seed, keys=6, writes=24, objects=4)
+    rnd = random.Random(seed)
+    entities = [{"name": "some", "key": {"id": "key 1*"}}, {"name": "rest"}]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        write(scenario, folder)
+        options: dict[str, Any] = {"changes": {"uri": str(folder / "landing")}, "entities": entities}
+        with lake(folder / "lake", scenario.table, scenario.key_names, **options) as opened:
+            history = steps(scenario, folder, rnd)
+            cut = rnd.randrange(1, len(history) + 1)
+            for step in history[:cut]:
+                run_step(opened, scenario.table, step)
+            keys: list[Item] = [{"id": {"S": f"key {rnd.randrange(6)}"}}]
+            erase_keys(opened, scenario.table, EraseRequest(keys, others_landing=True))
+            for step in history[cut:]:
+                run_step(opened, scenario.table, step)
+            followed = entity_rows(opened, scenario.table)
+            update_entities(opened, scenario.table, rewrite="a test compares the rows")
+            assert followed == entity_rows(opened, scenario.table)
+
+
+def entity_rows(opened: Lake, name: str) -> dict[str, list[str]]:
+    """The rows of the tables of entities, without NULLs: a table that is derived again lacks columns that have no value."""
+    found = {}
+    for entity in opened.table(name).entities:
+        if opened.readable(f"{name}_{entity.name}") is not None:
+            with run_query(opened, f'SELECT * FROM "{name}_{entity.name}"') as result:
+                named = (dict(zip(result.columns, row, strict=True)) for rows in result.batches() for row in rows)
+                found[entity.name] = sorted(
+                    repr(sorted(pair for pair in row.items() if pair[1] is not None)) for row in named
+                )
+    return found
