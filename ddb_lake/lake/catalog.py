@@ -77,12 +77,17 @@ class LakeCatalog:
     Attributes:
         settings: the configuration.
         warehouse: the warehouse: an absolute local path, or a URI without a final slash.
+        kind: the catalog's type: `sql`, `glue` or `rest`.
+        has_own_database: whether the catalog is the default one: SQLite beside a local warehouse.
         is_local: whether the files of the tables are in folders of this machine. A REST catalog can place them anywhere.
     """
 
     def __init__(self, settings: LakeSettings) -> None:
         self.settings = settings
         self.warehouse = location_of(settings.warehouse)
+        self.kind = settings.catalog_type
+        self.has_own_database = self.kind == "sql" and settings.catalog.uri is None and is_local_uri(self.warehouse)
+        self._spells_names_as_glue = settings.spells_names_as_glue
         tables = settings.catalog.location or settings.warehouse
         self.is_local = self.kind != "rest" and is_local_uri(tables)
         self._catalog: Catalog | None = None
@@ -107,16 +112,6 @@ class LakeCatalog:
     @property
     def _database(self) -> Path:
         return Path(self.warehouse) / "catalog.db"
-
-    @property
-    def kind(self) -> str:
-        """The catalog's type: `sql`, `glue` or `rest`."""
-        return self.settings.catalog_type
-
-    @property
-    def has_own_database(self) -> bool:
-        """Whether the catalog is the default one: SQLite beside a local warehouse."""
-        return self.kind == "sql" and self.settings.catalog.uri is None and is_local_uri(self.warehouse)
 
     @property
     def catalog(self) -> Catalog:
@@ -447,7 +442,7 @@ class LakeCatalog:
 
     def identifier(self, name: str) -> tuple[str, str]:
         """The namespace and the name of a table in the catalog. A name in Glue and S3 Tables is spelled by `glue_name`."""
-        return self.settings.catalog.namespace, glue_name(name) if self.settings.spells_names_as_glue else name
+        return self.settings.catalog.namespace, glue_name(name) if self._spells_names_as_glue else name
 
     @property
     def place(self) -> str:
