@@ -170,6 +170,11 @@ class ChangesSettings(Settings):
         """Whether a stream is read directly, of DynamoDB or of Kinesis."""
         return self.streams or self.kinesis is not None
 
+    @property
+    def source(self) -> Literal["streams", "kinesis", "landed"]:
+        """What is read: the DynamoDB stream, the Kinesis stream, or landed objects alone."""
+        return "streams" if self.streams else "kinesis" if self.kinesis is not None else "landed"
+
     @field_validator("notifications")
     @classmethod
     def _valid_queue(cls, url: str | None) -> str | None:

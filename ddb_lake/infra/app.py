@@ -22,6 +22,7 @@ from ddb_lake.infra.packaging import CodeSource, UserCode, build_package
 from ddb_lake.infra.stacks import (
     catalog,
     consumer,
+    follow,
     orchestration,
     producer,
     replica,
@@ -43,8 +44,12 @@ TOPOLOGIES: dict[str, tuple[str, str, Callable[..., str]]] = {
     "catalog": ("consumer", "Glue database and Athena workgroup", catalog.build),
     "replica": ("consumer", "Copy of the landing bucket in another Region", replica.build),
     "orchestration": ("consumer", "What running Dagster needs", orchestration.build),
+    "follow": ("consumer", "A Fargate service that follows the tables", follow.build),
 }
 """Name of each stack: whose account it belongs to, what it is, and what fills it."""
+
+WITH_BUCKET_KEYS = ("orchestration", "follow")
+"""Stacks whose tasks use buckets that other stacks make."""
 
 
 def context(record_acknowledgements: bool = False) -> dict[str, Any]:
@@ -77,7 +82,7 @@ def build_app(
             f"ddb-lake: {about}",
             _environment(deployment, name, whose, explicit_environment),
         )
-        if name == "orchestration":
+        if name in WITH_BUCKET_KEYS:
             build = partial(build, key_arns=bucket_keys(stack, deployment))
         key_arns[name] = build(stack, deployment, code)
         cdk.Tags.of(stack).add("project", deployment.name)

@@ -31,6 +31,7 @@ StackName = Literal[
     "catalog",
     "replica",
     "orchestration",
+    "follow",
 ]
 """The stacks there are."""
 
@@ -115,6 +116,9 @@ class AdoptSettings(Settings):
     key_account_arn: str | None = Field(
         None, description="ARN of the consumer account's key, where the producer's policy shall name it."
     )
+    hash_kms_arn: str | None = Field(
+        None, description="KMS key of the secret or parameter of the lake's `hash_key`, if it is a customer's."
+    )
 
 
 class NetworkSettings(Settings):
@@ -180,6 +184,38 @@ class OrchestrationSettings(Settings):
     emr_max_vcpu: int = Field(64, ge=4, description="What the Spark application may take at most.")
 
 
+class FollowSettings(Settings):
+    """The Fargate service of the `follow` stack, which runs `ddb-lake follow`."""
+
+    repository: str = Field(
+        "ddb-lake",
+        pattern=r"^[a-z0-9]+([._/-][a-z0-9]+)*$",
+        description="ECR repository in the lake's account and Region that has the image.",
+    )
+    architecture: Literal["ARM64", "X86_64"] = Field("ARM64", description="Processor that the image is built for.")
+    cpu_units: Literal[512, 1024, 2048, 4096] = Field(1024, description="Processor time; 1024 units are one vCPU.")
+    memory_mebibytes: int = Field(
+        2048, ge=1024, le=30720, description="Memory of the task; the lake's `memory` needs about 1 GiB less."
+    )
+    lag_seconds: int = Field(60, ge=1, description="The lag of a table above which an alarm fires after five minutes.")
+    stuck_minutes: int = Field(
+        60,
+        ge=10,
+        description="The task is replaced if no turn or other work ended for so long. Loading a large export is one piece of work:"
+        " run `ddb-lake load` for it elsewhere.",
+    )
+
+    @model_validator(mode="after")
+    def _fits_fargate(self) -> FollowSettings:
+        smallest, largest = {512: (1, 4), 1024: (2, 8), 2048: (4, 16), 4096: (8, 30)}[self.cpu_units]
+        gibibytes, odd = divmod(self.memory_mebibytes, 1024)
+        if odd or not smallest <= gibibytes <= largest:
+            raise ValueError(
+                f"`memory_mebibytes`: Fargate takes {smallest} to {largest} GiB in steps of 1024 with {self.cpu_units} units"
+            )
+        return self
+
+
 class FunctionSettings(Settings):
     """The Lambda functions."""
 
@@ -226,6 +262,7 @@ class InfraSettings(Settings):
     alarms: AlarmSettings = Field(default_factory=lambda: AlarmSettings())
     catalog: CatalogStackSettings = Field(default_factory=lambda: CatalogStackSettings())
     orchestration: OrchestrationSettings = Field(default_factory=lambda: OrchestrationSettings())
+    follow: FollowSettings = Field(default_factory=lambda: FollowSettings())
 
     @property
     def stack_names(self) -> tuple[str, ...]:

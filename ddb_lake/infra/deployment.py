@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddb_lake.config import LakeSettings, TableSettings
+from ddb_lake.config.lake import HashKeySettings
 from ddb_lake.core.capture.dynamodb_copies import PARTITION_KEY, SORT_KEY
 from ddb_lake.core.layout.firehose_paths import DEFAULT_LAYOUT
 from ddb_lake.core.operations.policies import partition_of
@@ -28,6 +29,8 @@ _WITH_FUNCTIONS_OF_A_TABLE = _READING_STREAMS | {"replicate-source"}
 https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html
 """
+_WITHOUT_DELIVERY = frozenset({"catalog", "orchestration", "follow"})
+"""Stacks that serve a lake whose changes no stack delivers: it reads streams directly."""
 _LARGEST_SCHEMA_BYTES = 3000
 FAILED = f"!{{firehose:error-output-type}}/{DATED}"
 
@@ -41,12 +44,23 @@ class Location:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamDeployment:
+    """A stream that the lake reads directly. `kinesis`: name or ARN, None for the table's DynamoDB stream."""
+
+    landing: Location
+    kinesis: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TableDeployment:
     """The names of one table. `id` is valid in construct ids; every other string may be a token.
 
     Attributes:
         key_names: comma-separated.
         columns_json, schemas_json: in the format of `lambdas.validate`.
+        lake_name: in the lake's configuration and in metrics.
+        reads: the label `source` of metrics.
+        stream: None if no stream is read directly.
     """
 
     id: str
@@ -61,6 +75,9 @@ class TableDeployment:
     key_names: str
     columns_json: str
     schemas_json: str | None = None
+    lake_name: str = ""
+    reads: str = "landed"
+    stream: StreamDeployment | None = None
 
     @property
     def keyed_by_sequence(self) -> bool:
@@ -90,6 +107,14 @@ class Deployment:
     warehouse: Location
     namespace: str
     task_role: str
+    follow_role: str
+    hash_key: HashKeySettings | None = None
+    queue_urls: tuple[str, ...] = ()
+
+    @property
+    def lake_roles(self) -> tuple[str, ...]:
+        """The roles of the lake's account that assume those of the tables' account."""
+        return (self.task_role, self.follow_role) if "follow" in self.settings.stack_names else (self.task_role,)
 
     @property
     def buckets(self) -> tuple[str, ...]:
@@ -110,7 +135,7 @@ def resolve_deployment(settings: InfraSettings, lake: LakeSettings) -> Deploymen
         raise ConfigError(f"tables {sorted(unknown)} are in the deployment but not in the lake's configuration")
     if not lake.tables:
         raise ConfigError("the lake's configuration has no tables, so there is nothing to deploy")
-    tables = tuple(_table(settings, table) for table in lake.tables)
+    tables = tuple(_table(settings, lake, table) for table in lake.tables)
     _check_certificates(settings)
     _check_names(settings, tables)
     found = Deployment(
@@ -122,8 +147,12 @@ def resolve_deployment(settings: InfraSettings, lake: LakeSettings) -> Deploymen
         _s3(lake.warehouse, "warehouse"),
         lake.catalog.namespace,
         f"{settings.name}-task",
+        f"{settings.name}-follow",
+        lake.hash_key,
+        tuple(dict.fromkeys(t.changes.notifications for t in lake.tables if t.changes and t.changes.notifications)),
     )
     _check_replica(found)
+    _check_hash_key(found)
     return found
 
 
@@ -150,6 +179,16 @@ def _check_names(settings: InfraSettings, tables: Sequence[TableDeployment]) -> 
             table=unknown.name,
             hint="aws dynamodb update-table --table-name T --stream-specification "
             "StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES prints it as LatestStreamArn; or leave the stack out of `stacks`",
+        )
+
+
+def _check_hash_key(deployment: Deployment) -> None:
+    """A container of the `follow` stack has no environment variable of the user's."""
+    key = deployment.hash_key
+    if "follow" in deployment.settings.stack_names and key is not None and key.env is not None:
+        raise ConfigError(
+            f"`hash_key` is in the environment variable {key.env}, which the container of the stack `follow` does not have",
+            hint="store the key in Secrets Manager (`secret`) or Systems Manager (`parameter`), or leave `follow` out of `stacks`",
         )
 
 
@@ -200,12 +239,15 @@ def replica_name(bucket: str) -> str:
     return f"{bucket}-replica"
 
 
-def _table(settings: InfraSettings, table: TableSettings) -> TableDeployment:
+def _table(settings: InfraSettings, lake: LakeSettings, table: TableSettings) -> TableDeployment:
     if not table.key:
         raise ConfigError(
             "its `key` is needed to create it", table=table.name, hint="add it to the lake's configuration"
         )
-    if table.changes is None or table.changes.uri is None or table.export is None:
+    own_landing = lake.stream_landing(table)
+    delivered = set(settings.stack_names) - _WITHOUT_DELIVERY
+    landed = None if table.changes is None else table.changes.uri or (None if delivered else own_landing)
+    if table.changes is None or landed is None or table.export is None:
         raise ConfigError(
             "`changes.uri` and `export.bucket` say where its data lands", table=table.name, hint="add them"
         )
@@ -213,7 +255,7 @@ def _table(settings: InfraSettings, table: TableSettings) -> TableDeployment:
     stray = set(feed.key_types) - set(table.key)
     if stray:
         raise ConfigError(f"`key_types` names {sorted(stray)}, which are not in its key", table=table.name)
-    landing = _s3(table.changes.uri, f"table {table.name}: changes.uri")
+    landing = _s3(landed, f"table {table.name}: changes.uri")
     if not landing.prefix:
         raise ConfigError(
             "`changes.uri` is a whole bucket; exports, errors and failed batches would be read as changes",
@@ -233,6 +275,11 @@ def _table(settings: InfraSettings, table: TableSettings) -> TableDeployment:
         ",".join(table.key),
         _columns(table, feed),
         _schemas(table, feed),
+        table.name,
+        table.changes.source,
+        None
+        if own_landing is None
+        else StreamDeployment(_s3(own_landing, f"table {table.name}: landing"), table.changes.kinesis),
     )
 
 

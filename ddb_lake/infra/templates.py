@@ -18,7 +18,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 
-from ddb_lake.infra.app import TOPOLOGIES, bucket_keys, certificates_for, context, user_code_for
+from ddb_lake.infra.app import TOPOLOGIES, WITH_BUCKET_KEYS, bucket_keys, certificates_for, context, user_code_for
 from ddb_lake.infra.deployment import Deployment, Location, TableDeployment
 from ddb_lake.infra.packaging import CodeSource, build_package
 from ddb_lake.infra.stacks.base import new_stack
@@ -92,7 +92,7 @@ def _write_one(name: str, deployment: Deployment, folder: Path, scratch: Path) -
     app = cdk.App(outdir=str(scratch), context={**context(), **rules}, analytics_reporting=False)
     stack = new_stack(app, name, f"ddb-lake: {about}", None, cdk.BootstraplessSynthesizer())
     given = {p.id: _parameter(stack, p) for p in PARAMETERS}
-    if name == "orchestration":
+    if name in WITH_BUCKET_KEYS:
         build = partial(build, key_arns=bucket_keys(stack, deployment))
     build(stack, _parameterised(deployment, given), _code(folder, deployment, given))
     _let_keys_vary(stack)
@@ -134,6 +134,7 @@ def _parameterised(deployment: Deployment, given: dict[str, cdk.CfnParameter]) -
                 _HAS_SORT_KEY, f"{text('PartitionKeyName')},{text('SortKeyName')}", text("PartitionKeyName")
             )
         ),
+        lake_name=text("TableName"),
         columns_json=f'{{"{text("TableName")}":["{_quoted(text("ColumnNames"))}"]}}',
     )
     settings = deployment.settings.model_copy(
@@ -152,6 +153,9 @@ def _parameterised(deployment: Deployment, given: dict[str, cdk.CfnParameter]) -
         warehouse=Location(text("WarehouseBucket"), f"{text('WarehousePrefix')}/"),
         namespace=text("CatalogNamespace"),
         task_role=f"{text('DeploymentName')}-task",
+        follow_role=f"{text('DeploymentName')}-follow",
+        hash_key=None,
+        queue_urls=(),
     )
 
 

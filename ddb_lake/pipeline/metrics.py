@@ -10,7 +10,7 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedd
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client import write_to_textfile as write_file
 
 from ddb_lake.config import TableSettings
+from ddb_lake.core.operations.metric_names import FOLLOWED, LAG, NAMESPACE, OPEN_GAPS, STEP_AGE
 from ddb_lake.core.verify.outcome import WORST_FIRST
 from ddb_lake.errors import UsageError
 from ddb_lake.pipeline.apply.apply import ApplyResult
@@ -27,9 +28,6 @@ from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.check_results import check_results
 from ddb_lake.pipeline.read.status import table_status
 from ddb_lake.pipeline.read.verification_report import last_report
-
-NAMESPACE: Final = "ddb_lake"
-"""The beginning of the names, and the namespace in CloudWatch."""
 
 SECONDS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """The upper ends of the histogram of turns, in seconds."""
@@ -56,8 +54,9 @@ class LakeMetrics:
             buckets=SECONDS,
             registry=self.registry,
         )
-        self._followed = self._gauge("followed", "1: this follower has the table; 0: another one has it.")
-        self._lag = self._gauge("lag_seconds", "How far the lake is behind the source, after a turn.", "source")
+        self._followed = self._gauge(_short(FOLLOWED), "1: this follower has the table; 0: another one has it.")
+        self._lag = self._gauge(_short(LAG), "How far the lake is behind the source, after a turn.", "source")
+        self._step_age = self._gauge(_short(STEP_AGE), "Seconds since the follower last ended a turn or other work.")
         self._turned_at = self._gauge("last_turn_timestamp_seconds", "When a change was last landed or applied.")
         self._rows = self._gauge("rows", "Existing items.")
         self._changes = self._gauge("changelog_records", "Records of the changelog.")
@@ -65,7 +64,7 @@ class LakeMetrics:
         self._files = self._gauge("files", "Data files and delete files of the existing items.")
         self._pending = self._gauge("pending_batches", "Commits of the changelog that are not merged.")
         self._quarantined = self._gauge("quarantined_entries", "Open entries of the quarantine.")
-        self._gaps = self._gauge("open_gaps", "Intervals in which change records may be missing.")
+        self._gaps = self._gauge(_short(OPEN_GAPS), "Intervals in which change records may be missing.")
         self._changed_at = self._gauge("newest_change_timestamp_seconds", "Time of the newest change in the lake.")
         self._committed_at = self._gauge("last_commit_timestamp_seconds", "Time of the last commit of the items.")
         self._verified_at = self._gauge(
@@ -111,6 +110,10 @@ class LakeMetrics:
         for name in (*tables, *waiting):
             self._followed.labels(name).set(int(name in tables))
             self._failures.labels(name).inc(0)  # a counter that exists from the beginning has a rate
+
+    def set_step_age(self, step_age_s: Callable[[], float]) -> None:
+        """Read the age of a follower's last step, in seconds, whenever the metrics are exported."""
+        self._step_age.labels("").set_function(step_age_s)
 
     # --- the state of the tables
 
@@ -174,6 +177,8 @@ class LakeMetrics:
     def embedded(self, at_ms: int) -> Iterator[dict[str, Any]]:
         """All metrics as documents of CloudWatch's embedded metric format. Counters have the sum since the process began.
 
+        A metric of the whole process has no dimension: CloudWatch refuses a dimension with an empty value.
+
         Args:
             at_ms: the time of the metrics, in milliseconds since the epoch.
         """
@@ -181,7 +186,8 @@ class LakeMetrics:
         for metric in self.registry.collect():
             for sample in metric.samples:
                 if not sample.name.endswith(("_bucket", "_created")):
-                    groups[tuple(sorted(sample.labels.items()))][sample.name] = sample.value
+                    labels = tuple(sorted((name, value) for name, value in sample.labels.items() if value))
+                    groups[labels][sample.name] = sample.value
         for labels, values in groups.items():
             names = sorted(values)
             for start in range(0, len(names), MOST_EMF_METRICS):
@@ -207,10 +213,12 @@ _STATES: Final = {color: len(WORST_FIRST) - 1 - place for place, color in enumer
 
 def source_of(table: TableSettings) -> str:
     """The label of where a table's changes are read from: `streams`, `kinesis` or `landed`."""
-    changes = table.changes
-    if changes is None or not changes.reads_stream:
-        return "landed"
-    return "streams" if changes.streams else "kinesis"
+    return "landed" if table.changes is None else table.changes.source
+
+
+def _short(name: str) -> str:
+    """A name without the namespace."""
+    return name.removeprefix(f"{NAMESPACE}_")
 
 
 def _unit(name: str) -> str:

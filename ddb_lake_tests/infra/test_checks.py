@@ -25,6 +25,7 @@ BARE_RESOURCES = {
     "xray:PutTelemetryRecords": "AWS knows no resource for it",
     "xray:PutTraceSegments": "AWS knows no resource for it",
     "dynamodb:ListStreams": "Lambda checks for it before it reads a stream; AWS grants it on no single stream",
+    "ecr:GetAuthorizationToken": "AWS knows no resource for it",
     "cloudwatch:GetMetricData": "AWS knows no resource for it",
     "cloudwatch:GetMetricStatistics": "AWS knows no resource for it",
     "cloudwatch:ListMetrics": "AWS knows no resource for it",

@@ -194,12 +194,16 @@ def test_point_04_either_account_deploys_first(templates: Templates) -> None:
     assert {text(r).partition("/")[2] for r in writers["Resource"]} == {"orders/*", "orders-failed/*"}
 
 
-def test_point_05_export_role_is_assumed_with_the_external_id_by_the_task_only(templates: Templates) -> None:
+def test_point_05_export_role_is_assumed_with_the_external_id_by_the_lakes_roles_only(templates: Templates) -> None:
     role = templates["producer"].one("AWS::IAM::Role", "Source")
     (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
     assert condition(trust, "StringEquals", "sts:ExternalId") == ["ddb-lake-444455556666"]
     task = templates["orchestration"].one("AWS::IAM::Role", "Task")["RoleName"]
-    assert condition(trust, "ArnEquals", "aws:PrincipalArn")[0].endswith(f"{CONSUMER}:role/{task}")
+    follower = templates["follow"].one("AWS::IAM::Role", "Task")["RoleName"]
+    assert [arn.rpartition(":iam::")[2] for arn in condition(trust, "ArnEquals", "aws:PrincipalArn")] == [
+        f"{CONSUMER}:role/{task}",
+        f"{CONSUMER}:role/{follower}",
+    ]
     allowed = actions(templates["producer"].policy_of("SourcePolicy"))
     assert {"dynamodb:ExportTableToPointInTime", "s3:PutObject", "s3:PutObjectAcl", "kms:GenerateDataKey"} <= allowed
     (writers,) = by_sid(templates["consumer"], "OrdersExport")
@@ -233,8 +237,8 @@ def test_point_06_endpoints_serve_the_own_accounts_only(templates: Templates) ->
         own, *others = endpoint["PolicyDocument"]["Statement"]
         for key in ("aws:PrincipalAccount", "aws:ResourceAccount"):
             assert condition(own, "StringEquals", key) == [PRODUCER, CONSUMER], (name, id)
-        emr = [f"{name}: {id}" for s in others if s["Sid"] != "EMRServerlessManagedLogging" or name != "orchestration"]
-        assert emr == []
+        known = {"orchestration": "EMRServerlessManagedLogging", "follow": "ImageLayers"}
+        assert [f"{name}: {id}" for s in others if s["Sid"] != known.get(name)] == []
 
 
 def test_point_06_jobs_of_emr_store_their_logs_through_the_endpoint(templates: Templates) -> None:
@@ -325,6 +329,7 @@ ALARMED = {
         "ApproximateNumberOfMessagesVisible",
         "MatchedEvents",
     },
+    "follow": {"ddb_lake_lag_seconds", "ddb_lake_followed", "ddb_lake_open_gaps"},
     "orchestration": {"ApproximateAgeOfOldestMessage", "ApproximateNumberOfMessagesVisible", "MatchedEvents"},
 }
 

@@ -41,6 +41,9 @@ IMPLIED: Final[Mapping[str, tuple[Use, ...]]] = {
     # SQS, "Key management": producers take data keys and check them, consumers decrypt.
     "sqs:SendMessage": ((_DATA_KEY, "sqs"), (_DECRYPT, "sqs")),
     "sqs:ReceiveMessage": ((_DECRYPT, "sqs"),),
+    # Secrets Manager and Systems Manager decrypt in the name of the caller, if a key of the customer's encrypts the text.
+    "secretsmanager:GetSecretValue": ((_DECRYPT, "secretsmanager"),),
+    "ssm:GetParameter": ((_DECRYPT, "ssm"),),
     # Firehose, direct puts to an encrypted delivery stream: as a producer of Kinesis, and checked.
     "firehose:PutRecordBatch": ((_DATA_KEY, "firehose"), (_DECRYPT, "firehose")),
 }

@@ -109,6 +109,8 @@ def follow(invocation: Invocation, tables: tuple[str, ...], options: FollowComma
         target = MetricsTarget(None, options.as_emf)
         printer = _Printer(lake, options.as_json, _metrics(target, options.metrics), target, reports)
         process = follower(lake, tables, printer, chosen, (REPLICATION,))
+        if printer.metrics is not None:
+            printer.metrics.set_step_age(process.step_age_s)
         if options.once:
             process.once()
         else:

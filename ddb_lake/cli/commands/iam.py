@@ -16,7 +16,7 @@ from ddb_lake.cli.parameter_types import TablePair
 
 if TYPE_CHECKING:
     from ddb_lake.config import LakeSettings
-    from ddb_lake.core.operations.policies import Estate
+    from ddb_lake.core.operations.policies import Estate, HashKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class IamOptions:
         table_keys: pairs of a table's name and the customer's key of its source table.
         queue_arns: queues with notifications of landed objects.
         restored: tables that the role `restorer` may create.
+        hash_kms_arn: the customer's key of the secret or parameter of `hash_key`.
     """
 
     account: str
@@ -40,6 +41,7 @@ class IamOptions:
     table_keys: tuple[tuple[str, str], ...] = ()
     queue_arns: tuple[str, ...] = ()
     restored: tuple[str, ...] = ()
+    hash_kms_arn: str | None = None
 
 
 @command(
@@ -67,6 +69,7 @@ class IamOptions:
 )
 @click.option("--queue-arn", "queue_arns", multiple=True, help="Queue with notifications of landed objects.")
 @click.option("--restore-to", "restored", multiple=True, metavar="TABLE", help="Table that `restorer` may create.")
+@click.option("--hash-kms-arn", help="Key of the secret or parameter of `hash_key`, if it is a customer's.")
 @json_option
 @options_object(IamOptions)
 @pass_invocation
@@ -147,7 +150,20 @@ def lake_estate(settings: LakeSettings, options: IamOptions) -> Estate:
         queue_key_arn=options.kms_key_arn if options.queue_arns else None,
         restored_table_arns=tuple(table_arn(table, None, options.account) for table in options.restored),
         dns_suffix=DNS_SUFFIXES[partition],
+        hash_key=_hash_key(settings, partition, f"{region}:{options.account}", options.hash_kms_arn),
     )
+
+
+def _hash_key(settings: LakeSettings, partition: str, where: str, kms_arn: str | None) -> HashKey | None:
+    """The secret or parameter of the lake. `where`: the Region and account, as in an ARN."""
+    from ddb_lake.core.operations.policies import parameter_key, secret_key
+
+    place = settings.hash_key
+    if place is not None and place.secret is not None:
+        return secret_key(place.secret, f"arn:{partition}:secretsmanager:{where}", kms_arn)
+    if place is not None and place.parameter is not None:
+        return parameter_key(place.parameter, f"arn:{partition}:ssm:{where}", kms_arn)
+    return None
 
 
 def check_table_keys(settings: LakeSettings, table_keys: Iterable[tuple[str, str]]) -> None:

@@ -13,6 +13,8 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from ddb_lake.core.operations.metric_names import FOLLOWED, LAG, NAMESPACE, OPEN_GAPS
+
 _ALARMS_OF_A_WIDGET = 100
 """The alarms that one widget shows.
 
@@ -22,7 +24,10 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dash
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmProps:
-    """A metric, and the threshold above which the alarm fires. Missing data is not breaching: an idle table has none."""
+    """A metric, and the threshold above which the alarm fires. Missing data is not breaching: an idle table has none.
+
+    `below`: the alarm fires below the threshold, and if data are missing.
+    """
 
     id: str
     title: str
@@ -30,7 +35,8 @@ class AlarmProps:
     metric: str
     dimensions: Mapping[str, str] = field(default_factory=dict)
     statistic: str = "Maximum"
-    above: float
+    above: float | None = None
+    below: float | None = None
     period_s: int = 300
     periods: int = 3
 
@@ -79,16 +85,21 @@ def _alarm(scope: Construct, topic: sns.ITopic, name: str, props: AlarmProps) ->
         statistic=props.statistic,
         period=cdk.Duration.seconds(props.period_s),
     )
+    if (threshold := props.above if props.below is None else props.below) is None:
+        raise ValueError(f"{props.id}: neither `above` nor `below`")
+    comparison, missing = cloudwatch.ComparisonOperator, cloudwatch.TreatMissingData
     alarm = cloudwatch.Alarm(
         scope,
         f"{props.id}Alarm",
         alarm_name=f"{name}-{props.id}",
         alarm_description=props.title,
         metric=metric,
-        threshold=props.above,
-        comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+        threshold=threshold,
+        comparison_operator=comparison.GREATER_THAN_THRESHOLD
+        if props.below is None
+        else comparison.LESS_THAN_THRESHOLD,
         evaluation_periods=props.periods,
-        treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        treat_missing_data=missing.NOT_BREACHING if props.below is None else missing.BREACHING,
     )
     alarm.add_alarm_action(actions.SnsAction(topic))
     return alarm
@@ -252,4 +263,45 @@ def error_prefix_alarms(id: str, rule_name: str) -> list[AlarmProps]:
             above=0,
             periods=1,
         )
+    ]
+
+
+def follower_alarms(id: str, table: str, reads: str, lag_seconds: int) -> list[AlarmProps]:
+    """Alarms of a followed table, by the metrics that `ddb-lake follow --emf` prints each minute.
+
+    Two followers of a table are no fault, so the maximum counts: one of them has it.
+
+    Args:
+        table: its name in the lake's configuration.
+        reads: the label `source`: `streams`, `kinesis` or `landed`.
+    """
+    return [
+        AlarmProps(
+            id=f"{id}Lag",
+            title=f"{table}: how far the lake is behind (s)",
+            namespace=NAMESPACE,
+            metric=LAG,
+            dimensions={"source": reads, "table": table},
+            above=lag_seconds,
+            period_s=60,
+            periods=5,
+        ),
+        AlarmProps(
+            id=f"{id}Silence",
+            title=f"{table}: no follower has it",
+            namespace=NAMESPACE,
+            metric=FOLLOWED,
+            dimensions={"table": table},
+            below=1,
+            periods=2,
+        ),
+        AlarmProps(
+            id=f"{id}Gaps",
+            title=f"{table}: intervals in which changes may be missing",
+            namespace=NAMESPACE,
+            metric=OPEN_GAPS,
+            dimensions={"table": table},
+            above=0,
+            periods=1,
+        ),
     ]

@@ -20,6 +20,11 @@ from ddb_lake.infra.constructs.roles import attach, own_account
 from ddb_lake.infra.deployment import Deployment
 
 HTTPS = ec2.Port.tcp(443)
+WITHOUT_PRIVATE_DNS = frozenset({"dynamodb-streams"})
+"""Services whose clients have to name the endpoint.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/privatelink-streams.html
+"""
 _GATEWAYS = {
     "s3": ec2.GatewayVpcEndpointAwsService.S3,
     "dynamodb": ec2.GatewayVpcEndpointAwsService.DYNAMODB,
@@ -28,12 +33,13 @@ _GATEWAYS = {
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The VPC, the security group of its interface endpoints (None: it has none), and its gateway endpoints by service."""
+    """The VPC, the security group of its interface endpoints (None: it has none), and its endpoints by service."""
 
     vpc: ec2.IVpc
     endpoints: ec2.SecurityGroup | None
     subnets: ec2.SubnetSelection
     gateways: Mapping[str, ec2.GatewayVpcEndpoint] = field(default_factory=dict)
+    interfaces: Mapping[str, ec2.InterfaceVpcEndpoint] = field(default_factory=dict)
 
     def client_group(self, scope: Construct, id: str, purpose: str, gateways: Sequence[str] = ()) -> ec2.SecurityGroup:
         """A security group without ingress. Its egress is limited to the endpoints on port 443 and to `gateways`."""
@@ -96,12 +102,15 @@ def network(
     }
     for endpoint in made.values():
         endpoint.add_to_policy(_within_accounts(deployment))
-    return Network(vpc, _interface_endpoints(scope, deployment, vpc, wanted) if wanted else None, isolated, made)
+    if not wanted:
+        return Network(vpc, None, isolated, made)
+    group, interfaces = _interface_endpoints(scope, deployment, vpc, wanted)
+    return Network(vpc, group, isolated, made, interfaces)
 
 
 def _interface_endpoints(
     scope: Construct, deployment: Deployment, vpc: ec2.Vpc, services: Sequence[str]
-) -> ec2.SecurityGroup:
+) -> tuple[ec2.SecurityGroup, dict[str, ec2.InterfaceVpcEndpoint]]:
     group = ec2.SecurityGroup(
         scope,
         "EndpointGroup",
@@ -110,16 +119,18 @@ def _interface_endpoints(
         allow_all_outbound=False,
         disable_inline_rules=True,
     )
+    made = {}
     for service in services:
         endpoint = vpc.add_interface_endpoint(
             "".join(part.capitalize() for part in service.split("-")) + "Endpoint",
             service=ec2.InterfaceVpcEndpointAwsService(service),
             security_groups=[group],
             open=False,
-            private_dns_enabled=True,
+            private_dns_enabled=service not in WITHOUT_PRIVATE_DNS,
         )
         endpoint.add_to_policy(_within_accounts(deployment))
-    return group
+        made[service] = endpoint
+    return group, made
 
 
 def _within_accounts(deployment: Deployment) -> iam.PolicyStatement:

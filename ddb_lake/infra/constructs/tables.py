@@ -106,3 +106,11 @@ def source_table(
 def table_arn(stack: cdk.Stack, name: str, account: str | None = None, region: str | None = None) -> str:
     """The ARN of a table by its name."""
     return f"arn:{stack.partition}:dynamodb:{region or stack.region}:{account or stack.account}:table/{name}"
+
+
+def kinesis_arn(stack: cdk.Stack, table: TableDeployment, account: str) -> str | None:
+    """The ARN of the Kinesis stream that the lake reads directly; None if it reads none."""
+    name = table.stream.kinesis if table.stream else None
+    if name is None or name.startswith("arn:"):
+        return name
+    return f"arn:{stack.partition}:kinesis:{stack.region}:{account}:stream/{name}"

@@ -10,16 +10,14 @@ from aws_cdk import aws_emrserverless as emrserverless
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 
-from ddb_lake.core.operations.policies import Estate, Place, Source, statements
-from ddb_lake.infra.constructs.acknowledgements import acknowledge
+from ddb_lake.core.operations.policies import Estate
 from ddb_lake.infra.constructs.alarms import alarm_topic, create_alarms, error_prefix_alarms, queue_alarms
-from ddb_lake.infra.constructs.delivery import finding
 from ddb_lake.infra.constructs.keys import data_key
+from ddb_lake.infra.constructs.lake_roles import Queues, attach_lake_role, estate
 from ddb_lake.infra.constructs.network import network
 from ddb_lake.infra.constructs.queues import Arrivals, arrivals_to_queue, dead_letters, work_queue
-from ddb_lake.infra.constructs.roles import attach, own_account
-from ddb_lake.infra.constructs.tables import table_arn
-from ddb_lake.infra.deployment import Deployment, Location
+from ddb_lake.infra.constructs.roles import own_account
+from ddb_lake.infra.deployment import Deployment
 from ddb_lake.infra.packaging import CodeSource
 
 ENDPOINTS = ("glue", "logs")
@@ -43,52 +41,14 @@ def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource, key_arns: 
             stack, f"{table.id}ArrivedFailed", deployment, Arrivals(failed, [table.errors]), queue, failures
         )
         alarms += error_prefix_alarms(table.id, failed)
-    found = estate(stack, deployment, key_arns, queue.queue_arn, key.key_arn)
+    found = estate(stack, deployment, key_arns, Queues((queue.queue_arn,), key.key_arn))
     _task_role(stack, deployment, found)
     if deployment.settings.orchestration.emr:
         _spark(stack, deployment, key, found)
     create_alarms(stack, topic, f"{deployment.name}-orchestration", alarms)
+    cdk.CfnOutput(stack, "KeyArn", value=key.key_arn, description="For the stack `follow`, if it reads the queue")
     cdk.CfnOutput(stack, "ArrivalsQueueUrl", value=queue.queue_url, description="For the sensor of the lake")
     return str(key.key_arn)
-
-
-def estate(
-    stack: cdk.Stack, deployment: Deployment, key_arns: Mapping[str, str], queue_arn: str, queue_key_arn: str
-) -> Estate:
-    """The resources that the task accesses. Tables of another account are accessed through their role."""
-    here = deployment.producer_account == deployment.consumer_account
-    roles = [
-        f"arn:{stack.partition}:iam::{deployment.producer_account}:role/{table.source_role}"
-        for table in deployment.tables
-    ]
-    exports = [_place(stack, table.exports, key_arns["landing"]) for table in deployment.tables]
-    catalog = f"arn:{stack.partition}:glue:{stack.region}:{stack.account}"
-    return Estate(
-        region=stack.region,
-        dns_suffix=stack.url_suffix,
-        sources=tuple(
-            Source(
-                table_arn(stack, table.name, deployment.producer_account),
-                None if here else role,
-                key_arns["landing"] if here else None,
-                export,
-            )
-            for table, role, export in zip(deployment.tables, roles, exports, strict=True)
-        ),
-        landing=tuple(_place(stack, p, key_arns["landing"]) for t in deployment.tables for p in (t.landing, t.errors)),
-        warehouse=_place(stack, deployment.warehouse, key_arns["warehouse"]),
-        glue=(
-            f"{catalog}:catalog",
-            f"{catalog}:database/{deployment.namespace}",
-            f"{catalog}:table/{deployment.namespace}/*",
-        ),
-        queue_arns=(queue_arn,),
-        queue_key_arn=queue_key_arn,
-    )
-
-
-def _place(stack: cdk.Stack, where: Location, key_arn: str) -> Place:
-    return Place(f"arn:{stack.partition}:s3:::{where.bucket}", where.prefix, key_arn)
 
 
 def _task_role(stack: cdk.Stack, deployment: Deployment, found: Estate) -> None:
@@ -101,20 +61,7 @@ def _task_role(stack: cdk.Stack, deployment: Deployment, found: Estate) -> None:
         assumed_by=principal,
         description="Dagster's code: exports, applies, verifies",
     )
-    _attach(stack, role, "dagster-task", found)
-
-
-def _attach(stack: cdk.Stack, role: iam.Role, name: str, found: Estate) -> None:
-    allowed = statements(name, found)
-    policy = attach(role, allowed)
-    for arn in dict.fromkeys(arn for statement in allowed for arn in statement.resources if arn.endswith("*")):
-        acknowledge(policy, finding(stack, arn), _reason(arn))
-
-
-def _reason(arn: str) -> str:
-    if arn == "*":
-        return "CloudWatch has no resource-level permissions for reading metrics"
-    return "Names below it are chosen by DynamoDB, Firehose, or the lake's writer"
+    attach_lake_role(stack, role, "dagster-task", found)
 
 
 def _spark(stack: cdk.Stack, deployment: Deployment, key: kms.IKey, found: Estate) -> None:
@@ -152,7 +99,7 @@ def _spark(stack: cdk.Stack, deployment: Deployment, key: kms.IKey, found: Estat
         assumed_by=iam.ServicePrincipal("emr-serverless.amazonaws.com"),
         description="Spark jobs of the lake: read landing, write the warehouse",
     )
-    _attach(stack, role, "applier", found)
+    attach_lake_role(stack, role, "applier", found)
 
 
 def _managed_logs(stack: cdk.Stack, vpc: ec2.IVpc) -> iam.PolicyStatement:

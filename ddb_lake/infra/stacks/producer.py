@@ -18,7 +18,7 @@ from ddb_lake.infra.constructs.keys import data_key
 from ddb_lake.infra.constructs.network import network
 from ddb_lake.infra.constructs.ordering import start_last
 from ddb_lake.infra.constructs.roles import attach
-from ddb_lake.infra.constructs.tables import table_arn
+from ddb_lake.infra.constructs.tables import kinesis_arn, table_arn
 from ddb_lake.infra.deployment import Deployment, TableDeployment
 from ddb_lake.infra.packaging import CodeSource
 from ddb_lake.infra.stacks.same_account import ENDPOINTS
@@ -45,11 +45,11 @@ def build(stack: cdk.Stack, deployment: Deployment, code: CodeSource) -> str:
 def _source_role(
     stack: cdk.Stack, deployment: Deployment, id: str, name: str, tables: list[TableDeployment], key_arn: str
 ) -> None:
-    """The role of the full load: assumed by the lake's task, with the external id of the lake's configuration."""
-    task = f"arn:{stack.partition}:iam::{deployment.consumer_account}:role/{deployment.task_role}"
+    """The role of the full load: assumed by the lake's roles, with the external id of the lake's configuration."""
+    account = f"arn:{stack.partition}:iam::{deployment.consumer_account}"
     principal = iam.AccountPrincipal(deployment.consumer_account).with_conditions(
         {
-            "ArnEquals": {"aws:PrincipalArn": task},
+            "ArnEquals": {"aws:PrincipalArn": [f"{account}:role/{name}" for name in deployment.lake_roles]},
             "StringEquals": {"sts:ExternalId": list(dict.fromkeys(table.external_id for table in tables))},
         }
     )
@@ -83,6 +83,8 @@ def _estate(stack: cdk.Stack, deployment: Deployment, tables: list[TableDeployme
                 None,
                 key_arn,
                 Place(f"arn:{stack.partition}:s3:::{table.exports.bucket}", table.exports.prefix, other_key),
+                streams=table.stream is not None,
+                kinesis_arn=kinesis_arn(stack, table, deployment.producer_account),
             )
             for table in tables
         ),

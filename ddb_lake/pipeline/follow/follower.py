@@ -54,7 +54,7 @@ ONCE_S = 300.0
 """How long `Follower.once` reads at most; it then applies what was read."""
 
 STUCK_S = 600.0
-"""Leases are not renewed if no step ended for so long: another follower takes over from a process that hangs."""
+"""Leases are not renewed if no turn or piece of work ended for so long: another follower takes over from a process that hangs."""
 
 
 class Listener(Protocol):
@@ -126,7 +126,6 @@ class Follower:
             for thread in threads:
                 thread.start()
             while not stop.is_set():
-                self._stepped_at = self.clock()
                 if not self.step():
                     stop.wait(STEP_S)
         finally:
@@ -134,6 +133,10 @@ class Follower:
             for thread in threads:
                 thread.join()
             self.close()
+
+    def step_age_s(self) -> float:
+        """Seconds since the last turn or piece of work ended. It is great if one takes long, or if the loop hangs."""
+        return self.clock() - self._stepped_at
 
     def once(self) -> None:
         """Read the streams to their present end, apply everything, do all other work that is due, and return.
@@ -223,6 +226,7 @@ class Follower:
 
     def _renew(self) -> None:
         """Renew the leases if it is time, and follow the tables that this follower has from now on."""
+        self._stepped_at = self.clock()
         first = self._renewed_at == float("-inf")
         if self.clock() - self._renewed_at >= RENEWAL_S:
             self._renew_leases()

@@ -100,3 +100,39 @@ def test_stream_reader_writes_only_where_what_it_reads_lands(run: Run, tmp_path:
     found = json.loads(run("iam", "stream-reader", "--config", path).output)["Statement"]
     written = [s["Resource"] for s in found if "s3:PutObject" in s["Action"]]
     assert written == [["arn:aws:s3:::lake/warehouse/landing/orders/*"]]
+
+
+PLACES = {
+    "secret: lake/key": (
+        "secretsmanager:GetSecretValue",
+        ["arn:aws:secretsmanager:us-east-1:111122223333:secret:lake/key-??????"],
+    ),
+    "secret: 'arn:aws:secretsmanager:eu-west-1:1:secret:k-a1B2c3'": (
+        "secretsmanager:GetSecretValue",
+        [f"arn:aws:secretsmanager:eu-west-1:1:secret:k-a1B2c3{suffix}" for suffix in ("", "-??????")],
+    ),
+    "parameter: /lake/key": ("ssm:GetParameter", ["arn:aws:ssm:us-east-1:111122223333:parameter/lake/key"]),
+    "parameter: key": ("ssm:GetParameter", ["arn:aws:ssm:us-east-1:111122223333:parameter/key"]),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_roles_that_read_items_and_no_others_read_the_key_of_hashes(run: Run, tmp_path: Path, place: str) -> None:
+    """Guards lakes with hashes: without it every apply ends with an error. The source's account never sees the key."""
+    path = tmp_path / "lake.yaml"
+    path.write_text(f"hash_key: {{{place}}}\n" + LAKE)
+    action, arns = PLACES[place]
+    printed = json.loads(run("iam", "--json", "--config", path, "--hash-kms-arn", KEY).output)
+    found = {role: {s["Sid"]: s for s in policy["Statement"]} for role, policy in printed.items()}
+    having = {role for role, statements in found.items() if any(action in s["Action"] for s in statements.values())}
+    assert having == {"dagster-task", "applier", "stream-reader", "follower", "verifier", "doctor"}
+    for statements in (found[role] for role in having):
+        assert (statements["ReadHashKey"]["Action"], statements["ReadHashKey"]["Resource"]) == ([action], arns)
+        (through,) = statements["DecryptHashKey"]["Condition"]["StringEquals"].values()
+        assert (statements["DecryptHashKey"]["Resource"], through.split(".")[0]) == ([KEY], action.split(":")[0])
+
+
+def test_key_of_hashes_in_the_environment_needs_no_permission(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "lake.yaml"
+    path.write_text("hash_key: {env: LAKE_KEY}\n" + LAKE)
+    assert "HashKey" not in run("iam", "--json", "--config", path).output

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ddb_lake.core.operations.policies import (
     UNSCOPED_ACTIONS,
     Estate,
+    HashKey,
     Place,
     Source,
     actions,
@@ -40,6 +41,7 @@ estates = st.builds(
     st.sampled_from([(), ("arn:aws:sqs:::q",)]),
     keys,
     st.sampled_from([(), (TABLE,)]),
+    hash_key=st.sampled_from([None, HashKey(("arn:aws:ssm:::parameter/k",), "ssm", KEY)]),
 )
 
 

@@ -383,3 +383,18 @@ def test_working_followers_are_those_that_renewed_within_a_minute(tmp_path: Path
 def _holder(follower: Follower) -> str:
     assert follower.keeper is not None
     return follower.keeper.holder
+
+
+def test_age_of_a_step_is_that_of_the_last_turn_or_work_of_an_idle_follower_too(
+    tmp_path: Path, service: SimulatedStreams
+) -> None:
+    """Guards the health check: it may not stop a follower that waits, and has to see one that hangs."""
+    with following(tmp_path, service) as found:
+        holder, idle = found.follower(), found.follower()
+        for follower in (holder, idle):
+            found.run(follower)
+            assert follower.step_age_s() <= 1
+        service.advance(500)
+        assert holder.step_age_s() >= 500 and idle.step_age_s() >= 500
+        idle.step()
+        assert (idle.step_age_s(), holder.step_age_s() >= 500) == (0, True)

@@ -11,7 +11,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ddb_lake.core.operations.policies.estate import DNS_SUFFIXES, Estate, Place, Source, Statement, partition_of
+from ddb_lake.core.operations.policies.estate import (
+    DNS_SUFFIXES,
+    Estate,
+    HashKey,
+    Place,
+    Source,
+    Statement,
+    parameter_key,
+    partition_of,
+    secret_key,
+)
 from ddb_lake.core.operations.policies.parts import key_use
 from ddb_lake.core.operations.policies.roles import describe, role_names, statements
 
@@ -19,6 +29,7 @@ __all__ = [
     "DNS_SUFFIXES",
     "UNSCOPED_ACTIONS",
     "Estate",
+    "HashKey",
     "Place",
     "Source",
     "Statement",
@@ -26,8 +37,10 @@ __all__ = [
     "describe",
     "document",
     "key_use",
+    "parameter_key",
     "partition_of",
     "role_names",
+    "secret_key",
     "statements",
 ]
 

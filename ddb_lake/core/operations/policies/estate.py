@@ -78,11 +78,44 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class HashKey:
+    """The secret or parameter that has the key of hashed attributes.
+
+    `arns`: patterns of its ARN. `service`: `secretsmanager` or `ssm`. `kms_key_arn`: None where the service's own key is used.
+    """
+
+    arns: tuple[str, ...]
+    service: str
+    kms_key_arn: str | None = None
+
+    @property
+    def action(self) -> str:
+        """The action that reads it."""
+        return f"{self.service}:{'GetSecretValue' if self.service == 'secretsmanager' else 'GetParameter'}"
+
+
+def secret_key(name: str, prefix: str, kms_key_arn: str | None = None) -> HashKey:
+    """A secret, by its name or ARN. `prefix`: of names' ARNs, to the Region and account, as in `arn:aws:secretsmanager:R:A`.
+
+    Secrets Manager adds a hyphen and six characters to the name in the ARN. Whether an ARN has them cannot be seen, so an ARN
+    allows both. https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot.html#ARN_secretnamehyphen
+    """
+    arns = (name, f"{name}-??????") if name.startswith("arn:") else (f"{prefix}:secret:{name}-??????",)
+    return HashKey(arns, "secretsmanager", kms_key_arn)
+
+
+def parameter_key(name: str, prefix: str, kms_key_arn: str | None = None) -> HashKey:
+    """A parameter, by its name or ARN. `prefix`: of names' ARNs, to the Region and account, as in `arn:aws:ssm:R:A`."""
+    arn = name if name.startswith("arn:") else f"{prefix}:parameter/{name.removeprefix('/')}"
+    return HashKey((arn,), "ssm", kms_key_arn)
+
+
+@dataclass(frozen=True, slots=True)
 class Estate:
     """All that a lake touches, as ARNs.
 
     `glue`: the ARN of the catalog, then the database, then its tables; empty for a catalog outside Glue. `dns_suffix`: the
-    last part of an endpoint's name, `DNS_SUFFIXES` of the partition.
+    last part of an endpoint's name, `DNS_SUFFIXES` of the partition. `hash_key`: None if the key of hashes is not in AWS.
     """
 
     region: str
@@ -95,6 +128,7 @@ class Estate:
     restored_table_arns: tuple[str, ...] = ()
     dns_suffix: str = DNS_SUFFIXES["aws"]
     own_landing: Place | None = None
+    hash_key: HashKey | None = None
 
     @property
     def domain(self) -> str:

@@ -64,6 +64,18 @@ def key_in_s3(sid: str, wanted: tuple[str, ...], places: Iterable[Place], domain
     return [Statement(sid, wanted, keys, via("s3", domain))] if keys else []
 
 
+def hash_key(estate: Estate) -> list[Statement]:
+    """Reading the key of hashed attributes, if it is in AWS."""
+    key = estate.hash_key
+    if key is None:
+        return []
+    decrypted = (key.kms_key_arn,) if key.kms_key_arn else ()
+    return [
+        Statement("ReadHashKey", (key.action,), key.arns),
+        Statement("DecryptHashKey", ("kms:Decrypt",), decrypted, via(key.service, estate.domain)),
+    ]
+
+
 def decrypt_tables(estate: Estate) -> list[Statement]:
     """`decrypt` of the tables reached directly."""
     return decrypt([source for source in estate.sources if source.role_arn is None], estate.domain)

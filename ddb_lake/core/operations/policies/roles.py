@@ -12,6 +12,7 @@ from ddb_lake.core.operations.policies.parts import (
     decrypt_tables,
     direct_tables,
     distinct,
+    hash_key,
     key_in_s3,
     lake_places,
     listing,
@@ -90,6 +91,7 @@ def _applier(estate: Estate) -> list[Statement]:
             ),
             estate.glue,
         ),
+        *hash_key(estate),
     ]
 
 
@@ -116,6 +118,7 @@ def _stream_reader(estate: Estate) -> list[Statement]:
         # Without it S3 answers 403 and not 404 for a checkpoint that is not there yet.
         *listing("ListLanding", landing),
         *key_in_s3("EncryptLanding", ("kms:Decrypt", "kms:GenerateDataKey"), landing, estate.domain),
+        *hash_key(estate),
     ]
 
 
@@ -160,6 +163,7 @@ def _verifier(estate: Estate) -> list[Statement]:
     return [
         Statement("ReadItems", ("dynamodb:DescribeTable", "dynamodb:Scan", "dynamodb:BatchGetItem"), tables),
         *decrypt_tables(estate),
+        *hash_key(estate),
     ]
 
 
@@ -226,6 +230,7 @@ def _doctor(estate: Estate) -> list[Statement]:
         *listing("ListWarehouse", as_places(estate.warehouse)),  # the files that the tables name are there
         Statement("ListCatalog", ("glue:GetDatabase", "glue:GetTables"), estate.glue),
         Statement("DescribeQueue", ("sqs:GetQueueAttributes",), estate.queue_arns),
+        *hash_key(estate),
     ]
 
 
@@ -285,7 +290,7 @@ def _canary(estate: Estate) -> list[Statement]:
 def _source(estate: Estate) -> list[Statement]:
     """Is assumed by the lake's account: exports, describes and reads this account's tables."""
     behind = [source for source in estate.sources if source.role_arn] or estate.sources
-    inside = replace(estate, sources=tuple(replace(source, role_arn=None) for source in behind))
+    inside = replace(estate, sources=tuple(replace(source, role_arn=None) for source in behind), hash_key=None)
     streams = _reading_streams(inside) if any(source.streams for source in inside.sources) else ()
     reading = (*_verifier(inside), *_repairer(inside), *streams)
     return merged((*_exporter(inside), *reading, *_describing(inside), *_liveness(inside)))
