@@ -115,8 +115,7 @@ def virtual_columns(candidates: Iterable[str], folder: Path) -> set[str]:
 def names_of_other_sql() -> set[str]:
     """The words of the macros that dbt runs, and of what is sent to MySQL."""
     dbt = Path(models.__file__).parent
-    sql = [*dbt.joinpath("project", "macros").rglob("*.sql"), *dbt.joinpath("templates").glob("*.jinja")]
-    texts = [path.read_text(encoding="utf-8") for path in sql]
+    texts = [path.read_text(encoding="utf-8") for path in dbt.rglob("*") if path.suffix in {".sql", ".jinja"}]
     texts.append(Path(statements.__file__).read_text(encoding="utf-8"))
     texts.append(Path(statements.__file__).with_name("change_files.py").read_text(encoding="utf-8"))
     return {word for text in texts for word in _WORD.findall(text) if len(word) <= _LONGEST}
