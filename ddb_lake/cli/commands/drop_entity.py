@@ -15,7 +15,7 @@ from ddb_lake.core.operations.count_text import count_text
 
 @command(
     "drop-entity",
-    "Drop the table of an entity that is not in the configuration any more.",
+    "Drop the table of a former entity.",
     "ddb-lake drop-entity app invoice",
 )
 @table_argument
