@@ -86,7 +86,9 @@ def start_export(
     source = describe_source(table)
     if source.arn is None:
         raise ConfigError(
-            f"the source table {table.source_name} cannot be reached: {source.unreachable}", table=table.name
+            f"the source table {table.source_name} cannot be reached ({source.unreachable})",
+            table=table.name,
+            hint="correct `source` in the configuration, or the AWS variables; `ddb-lake doctor` examines both",
         )
     arguments = {"TableArn": source.arn, "ExportFormat": "DYNAMODB_JSON", **_destination(table.export)}
     if token:
