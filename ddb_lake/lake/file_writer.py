@@ -340,6 +340,11 @@ class FileWriter:
             self._io.delete(path)
 
 
+_BEFORE_SURROGATES = "\ud7ff"
+"""Bounds of texts with this character are not shortened: pyiceberg adds one to the last character of a shortened greatest value, and the
+next number is no character."""
+
+
 def _manifest_entry(io: FileIO, metadata: TableMetadata, path: str) -> DataFile:
     """The manifest entry of a data file, from its footer."""
     file = io.new_input(path)
@@ -352,6 +357,12 @@ def _manifest_entry(io: FileIO, metadata: TableMetadata, path: str) -> DataFile:
     )
     for column in _without_bounds(footer):
         statistics.column_aggregates.pop(ids[column], None)
+    for aggregate in statistics.column_aggregates.values():
+        if (
+            isinstance(aggregate.current_max, str)
+            and _BEFORE_SURROGATES in aggregate.current_max[: aggregate.trunc_length]
+        ):
+            aggregate.trunc_length = None
     return DataFile.from_args(
         content=DataFileContent.DATA,
         file_path=path,

@@ -128,3 +128,18 @@ def test_a_file_has_no_bounds_that_exclude_its_values(
     assert footer.num_row_groups == 3
     assert (entry.value_counts[1], entry.null_value_counts[1], entry.null_value_counts[2]) == (6144, 0, 6144)
     assert (1 in entry.lower_bounds, 1 in entry.upper_bounds) == (place is None, place is None)
+
+
+@pytest.mark.parametrize("character", [0xD7FE, 0xD7FF, 0xE000, 0x10FFFF], ids=hex)
+def test_bounds_of_texts_include_the_values(con: Any, tmp_path: Path, character: int) -> None:
+    schema = Schema(NestedField(1, "value", StringType(), required=False))
+    metadata = new_table_metadata(schema, UNPARTITIONED_PARTITION_SPEC, UNSORTED_SORT_ORDER, tmp_path.as_posix())
+    writer = FileWriter(con, PyArrowFileIO(), tmp_path.as_posix(), metadata.schema())
+    texts = [start + chr(character) * count for start in ("", "a") for count in (1, 15, 16, 40)]
+    for text in texts:
+        (entry,) = writer.write(f"SELECT unnest(['a', '{text}']) AS value", metadata)
+        assert entry.lower_bounds[1].decode() <= min("a", text)
+        if 1 in entry.upper_bounds:
+            assert entry.upper_bounds[1].decode() >= max("a", text)
+        else:
+            assert text[:16] == chr(0x10FFFF) * 16, "no text of 16 characters is greater"
