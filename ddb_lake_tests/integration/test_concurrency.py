@@ -26,6 +26,7 @@ from ddb_lake.aws import objects
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Commit
+from ddb_lake.pipeline.apply import changelog
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.maintain import compact
 from ddb_lake.pipeline.merge.current import update_current
@@ -104,6 +105,22 @@ def test_two_applies_of_the_same_objects_at_once_count_them_once(ground: Ground,
         ground.at_once(ground.second, ground.second)
     assert len(conflicts) >= 1
     ground.assert_exact(readers=True)
+
+
+def test_an_apply_that_finds_its_objects_ingested_has_no_doubt(ground: Ground) -> None:
+    ground.half()
+
+    def ingest(*arguments: Any) -> Any:
+        patched.stop()
+        ground.run(ground.second)
+        return changelog.ingest(*arguments)
+
+    patched = mock.patch("ddb_lake.pipeline.apply.apply.ingest", ingest)
+    patched.start()
+    with ground.job.lake() as lake:
+        result = apply_objects(lake, "orders", ground.second.uris)
+    assert (result.records, result.new, result.duplicates, result.quarantined, result.doubts) == (0, 0, 0, 0, ())
+    ground.assert_exact()
 
 
 def test_two_applies_of_different_objects_at_once_keep_both(ground: Ground) -> None:

@@ -52,7 +52,8 @@ class IngestResult:
 
     Attributes:
         table: the table's name.
-        records: the records that the objects have of the table, rejected ones included.
+        records: the records that the objects have of the table, rejected ones included. Objects that another writer ingested meanwhile
+            do not count.
         new: those that are added to the changelog.
         duplicates: records that were in the changelog already, or are several times in the objects.
         quarantined: entries that are added to the quarantine.
@@ -133,7 +134,7 @@ def ingest(lake: Lake, session: Session, share: TableShare) -> IngestResult:
         share.rows.close()
     add_objects(lake, session, share.table, ingested.objects, ingested.ledger)
     refused += ingested.result.refused
-    return replace(ingested.result, quarantined=quarantined, records=share.rows.records, refused=refused)
+    return replace(ingested.result, quarantined=quarantined, refused=refused)
 
 
 def quarantine_rows(
@@ -177,8 +178,11 @@ def _commit_changes(lake: Lake, session: Session, share: TableShare) -> _Ingeste
     table = upgraded(lake, share.table, ensure_changelog(lake, share.table, share.key))
     ledger = read_ledger(lake, share.table)
     objects = _not_in_ledger(session, ledger, share.objects)
+    taken = {number for number, _ in objects}
+    of_others = [o.tables.get(share.table, (0, 0))[0] for number, o in enumerate(share.objects) if number not in taken]
+    records = share.rows.records - sum(of_others)
     if not objects:
-        return _Ingested(IngestResult(share.table), ledger_rows(lake, share.table, (), Figures()), ledger)
+        return _Ingested(IngestResult(share.table, records), ledger_rows(lake, share.table, (), Figures()), ledger)
     state = changes_state(table)
     write = ChangesWrite(state.batch + 1, read_erased_keys(lake, session, share.table))
     files, figures = share.rows.write_changes(table, objects, write)
@@ -198,6 +202,7 @@ def _commit_changes(lake: Lake, session: Session, share: TableShare) -> _Ingeste
         _commit(lake, table, files, new_state.properties())
     result = IngestResult(
         share.table,
+        records,
         new=figures.new,
         duplicates=figures.staged - figures.new - figures.refused,
         refused=figures.refused,
