@@ -137,5 +137,11 @@ def _print_result(result: EraseResult, as_json: bool) -> None:
     for place, count in sorted(result.removed.items()):
         if count:
             echo(f"  {place}: {count:,}")
+    for searched_for in dict.fromkeys(one.searched_for for one in result.proof):
+        files = [one for one in result.proof if one.searched_for == searched_for]
+        places = ", ".join(f"{one.place} {one.files:,}" for one in files)
+        echo(f"  proof: {count_text(sum(one.files for one in files), 'file')} searched for {searched_for}: {places}")
+    if not result.dry:
+        echo("  proof: other values of the items were not searched for, because other items may have the same ones")
     for what in result.not_reached:
         warn(f"{result.table}: not reached: {what}")

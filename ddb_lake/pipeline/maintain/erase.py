@@ -168,7 +168,7 @@ def _erase(erasure: Erasure, replicas: Mapping[str, EraseReplica]) -> EraseResul
     _erase_changelog(erasure)
     _erase_current(erasure)
     _erase_days(erasure)
-    files_read = prove(erasure)
+    proof = prove(erasure)
     for place, erase_replica in replicas.items():
         add_erasure(lake, session, name, hidden, _stated(erasure, begun))
         erasure.removed[f"{place}: rows"] += erase_replica(tuple(erasure.keys))
@@ -180,7 +180,8 @@ def _erase(erasure: Erasure, replicas: Mapping[str, EraseReplica]) -> EraseResul
         begun.erased_us,
         dict(erasure.removed),
         tuple(erasure.not_reached),
-        files_read,
+        sum(searched.files for searched in proof),
+        proof=proof,
     )
 
 

@@ -14,6 +14,7 @@ Each kind of file is read in its own way:
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -27,8 +28,15 @@ from ddb_lake.errors import CheckFailed
 from ddb_lake.lake.bounds_left import MANIFEST_LIST, has_bounds_without_file
 from ddb_lake.lake.maintenance import referenced
 from ddb_lake.pipeline.maintain.erase_landing import LandedFiles, erase_landing
-from ddb_lake.pipeline.maintain.erasure import Erasure
+from ddb_lake.pipeline.maintain.erasure import Erasure, SearchedFiles
 from ddb_lake.pipeline.read.daily_snapshots import daily_folder
+
+_ROWS = "rows that have the hash of a key"
+_BYTES = "entries that name a key"
+_BOUNDS = "bounds of columns of a file that was removed"
+_TEXTS = "the text of a key's attribute, if it has at least 4 characters"
+_SHORT_TEXTS = "nothing, because the text of each attribute of the keys has fewer than 4 characters"
+_RECORDS = "records, items and documents that name a key"
 
 _FIGURES = 5
 _RAW_ROWS = 100
@@ -38,32 +46,32 @@ _LEAST_CHARACTERS = 4
 
 @dataclass(slots=True)
 class _Proof:
-    """What the proof has read, and the files that still have something."""
+    """The number of files that the proof has read, by place and by what it searched for, and the files that still have something."""
 
     erasure: Erasure
-    read: int = 0
+    read: Counter[tuple[str, str]] = field(default_factory=Counter)
     left: list[str] = field(default_factory=list)
 
     def table(self, table: Table) -> None:
         """Read all files at the location of an Iceberg table."""
-        lake, location = self.erasure.lake, table.location()
+        lake, location, name = self.erasure.lake, table.location(), table.name()[-1]
         listed = [ref.uri for ref in lake.objects.list(f"{location}/")]
-        newest = lake.catalog.table(table.name()[-1]) or table
+        newest = lake.catalog.table(name) or table
         named = referenced(newest)
         kept = set()
         for uri in (uri for uri in listed if uri.endswith(".parquet")):
-            self.read += 1
-            if not self._has_key(uri):
+            if not self._has_key(name, uri):
                 kept.add(spelled(uri))
             elif spelled(uri) in named:
                 self.left.append(uri)
             else:
                 self._delete(table, uri)
         for uri in (uri for uri in listed if not uri.endswith(".parquet")):
-            self.read += 1
             if uri.endswith(".avro") and not uri.rpartition("/")[2].startswith(MANIFEST_LIST):
+                self.read[name, _BOUNDS] += 1
                 self._manifest(table, uri, kept, spelled(uri) in named)
             elif uri.endswith(".json"):
+                self.read[name, _TEXTS if self._own_texts() else _SHORT_TEXTS] += 1
                 self._text(uri)
 
     def _manifest(self, table: Table, uri: str, kept: set[str], is_named: bool) -> None:
@@ -81,18 +89,20 @@ class _Proof:
             table.io.delete(uri)
             self.erasure.removed["files of other writers deleted"] += 1
 
-    def _has_key(self, uri: str) -> bool:
+    def _has_key(self, name: str, uri: str) -> bool:
         session, source = self.erasure.session, f"read_parquet({literal(uri)})"
         columns = _columns(session, uri)
         if "raw" in columns and "quarantine_id" in columns:
+            self.read[name, _BYTES] += 1
             cursor = session.con.cursor()
             cursor.execute(f"SELECT raw FROM {source}")
             while rows := cursor.fetchmany(_RAW_ROWS):
                 if any(self.erasure.names_key(raw) or self.erasure.has_text_of_key(raw) for (raw,) in rows):
                     return True
             return False
-        if "_key_hash" not in columns:  # positions, or the ledger
+        if "_key_hash" not in columns:  # positions, the ledger, or digests of keys
             return False
+        self.read[name, _ROWS] += 1
         return bool(session.value(f"SELECT count(*) FROM {source} WHERE {self.erasure.of_hashes}"))
 
     def _text(self, uri: str) -> None:
@@ -105,8 +115,8 @@ class _Proof:
         return {text for text in texts if len(text) >= _LEAST_CHARACTERS}
 
 
-def prove(erasure: Erasure) -> int:
-    """Read every file. Returns their number.
+def prove(erasure: Erasure) -> tuple[SearchedFiles, ...]:
+    """Search every file that can have a key or a value of an item. Returns the files by place and by what was searched for.
 
     Raises:
         CheckFailed: a file still has a key. Its name has no value.
@@ -119,11 +129,11 @@ def prove(erasure: Erasure) -> int:
             proof.table(table)
     folder = daily_folder(lake, erasure.name)
     for ref in lake.objects.list(folder) if lake.objects.reachable(folder) else ():
-        proof.read += 1
+        proof.read["kept days", _ROWS] += 1
         if erasure.session.value(f"SELECT count(*) FROM read_parquet({literal(ref.uri)}) WHERE {erasure.of_hashes}"):
             proof.left.append(ref.uri)
     landed = _landed(erasure)
-    proof.read += landed.read
+    proof.read["landing", _RECORDS] += landed.read
     if landed.change:
         proof.left.append(f"{landed.change} landed objects")
     if proof.left:
@@ -132,7 +142,7 @@ def prove(erasure: Erasure) -> int:
             table=erasure.name,
             hint="repeat the command: another process may have written meanwhile",
         )
-    return proof.read
+    return tuple(SearchedFiles(*what, files) for what, files in sorted(proof.read.items()) if files)
 
 
 def _landed(erasure: Erasure) -> LandedFiles:

@@ -43,6 +43,21 @@ class EraseRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchedFiles:
+    """Files that the proof of an erasure has read.
+
+    Attributes:
+        place: the Iceberg table, `kept days` or `landing`.
+        searched_for: what was searched for in them, in words. It has no value.
+        files: their number.
+    """
+
+    place: str
+    searched_for: str
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
 class EraseResult:
     """The result of an erasure.
 
@@ -55,6 +70,7 @@ class EraseResult:
         files_read: the number of files that were read to prove the result; 0 for a dry run.
         dry: nothing was changed: `removed` is what would be.
         seconds: the duration.
+        proof: the files of `files_read`, by place and by what was searched for in them.
     """
 
     table: str
@@ -65,6 +81,7 @@ class EraseResult:
     files_read: int = 0
     dry: bool = False
     seconds: float = 0.0
+    proof: tuple[SearchedFiles, ...] = ()
 
 
 @dataclass(slots=True)

@@ -43,6 +43,11 @@ def test_keys_of_a_file_are_erased(applied: Run, project: Path) -> None:
     document = json.loads(result.stdout)
     assert document["keys"] == 2 and document["removed"]["orders: rows"] == 2 and document["files_read"] > 0
     assert "--landing" in document["not_reached"][0]
+    assert sum(searched["files"] for searched in document["proof"]) == document["files_read"]
+    rows_of = {one["place"]: one["files"] for one in document["proof"] if "hash of a key" in one["searched_for"]}
+    expected = {name: len(list((project / "lake").rglob(f"{name}/data/**/*.parquet"))) for name in rows_of}
+    assert rows_of == {name: files for name, files in expected.items() if files}
+    assert {one["place"] for one in document["proof"]} >= {"orders", "orders_changes"}
     assert rows(applied) == []
     applied("apply", "orders", "landed")
     audit = applied("query", "SELECT * FROM orders_erasures", "--json").stdout

@@ -197,6 +197,10 @@ def test_no_file_has_the_item_and_everything_else_is_as_before(tmp_path: Path) -
         assert ground.left() == []
         assert ground.contents(opened) == before
         assert unfinished(opened, NAME) == []
+        again = erase_keys(opened, NAME, EraseRequest([ground.key], others_landing=True))
+        assert {searched.place for searched in again.proof} >= {"kept days", "landing", "orders_quarantine"}
+        assert sum(searched.files for searched in again.proof) == again.files_read
+        assert not any(SECRET in searched.searched_for for searched in again.proof)
         counted = {place: count for place, count in dry.removed.items() if count}
         assert counted.items() <= {**removed, "orders: rows of exports": counted["orders: rows of exports"]}.items()
         assert list_unapplied(opened, opened.table(NAME)).refs == ()
