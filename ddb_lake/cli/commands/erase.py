@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from ddb_lake.pipeline.maintain.erasure import EraseResult
 
 _COMMAND = "ddb-lake erase"
+_NOTHING = (
+    "nothing of these keys was found. If they were not erased before, compare their values and types with the table:"
+    ' `{"id": 7}` is a number, `{"id": "7"}` a text'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +101,21 @@ def erase(invocation: Invocation, table: str, options: EraseOptions) -> None:
 def _keys(options: EraseOptions) -> list[Item]:
     texts = [(f"--key {number}", text) for number, text in enumerate(options.key, start=1)]
     if options.keys is not None:
-        lines = options.keys.read_text(encoding="utf-8").splitlines()
+        lines = _lines(options.keys)
         texts += [
             (f"{options.keys}, line {number}", line) for number, line in enumerate(lines, start=1) if line.strip()
         ]
     if not texts:
         raise click.UsageError("name the items by --key or --keys")
     return [_key(place, text) for place, text in texts]
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a file of keys. Other separators than a line feed may be within a text of JSON, where they are allowed."""
+    try:
+        return path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: no UTF-8 text", hint="write one key as JSON in each line") from None
 
 
 def _key(place: str, text: str) -> Item:
@@ -125,6 +137,8 @@ def _attribute(text: Any, plain: Any) -> Any:
 
 
 def _print_result(result: EraseResult, as_json: bool) -> None:
+    if result.is_nothing:
+        warn(f"{result.table}: {_NOTHING}")
     if as_json:
         write_document(asdict(result))
         return

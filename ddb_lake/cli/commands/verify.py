@@ -190,7 +190,7 @@ def _print_report(report: Report, as_json: bool) -> None:
     echo(f"{summary}, {duration_text(report.seconds)}.")
     if report.explained:
         echo(
-            f"{count_text(report.explained, 'more key')} differ because they changed at or after the time of the read"
+            f"{count_text(report.explained, 'more key differs', 'more keys differ')} because of a change at or after the time of the read"
             f" ({time_text(report.read_to_us)}); the lake has the change: not a fault."
         )
     if report.doubtful:

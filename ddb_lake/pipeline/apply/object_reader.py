@@ -58,7 +58,9 @@ READ_AHEAD = 16
 MAX_UNREADABLE = 5
 """The most unreadable parts whose places are kept."""
 
-NOT_KEPT = " (the bytes are not kept, because the lake has protected attributes; a replay reads the landed object)"
+NOT_KEPT = (
+    " (the bytes are not kept, because the lake has protected attributes or a filter; a replay reads the landed object)"
+)
 """The end of a reason in the quarantine of a lake with protected attributes."""
 
 _CHANGES = ".changes.parquet"

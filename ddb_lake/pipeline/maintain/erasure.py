@@ -83,6 +83,11 @@ class EraseResult:
     seconds: float = 0.0
     proof: tuple[SearchedFiles, ...] = ()
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether no place had anything of a key. The counts of files alone say nothing of keys: each erasure deletes former metadata."""
+        return not self.not_reached and not any(n for place, n in self.removed.items() if " files " not in f" {place} ")
+
 
 @dataclass(slots=True)
 class Erasure:

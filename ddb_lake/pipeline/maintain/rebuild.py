@@ -673,7 +673,8 @@ def _merge_quarantine(rebuild: Rebuild) -> int:
         built = ensure_quarantine(rebuild.working, rebuild.name)
         _replace(rebuild, QUARANTINE)
         rebuild.notes.append(
-            "the quarantine was rebuilt without bytes, because attributes are protected: entries that were discarded are open again"
+            "the quarantine was rebuilt without bytes, because the lake has protected attributes or a filter: entries that were"
+            " discarded are open again"
         )
         return scan_table(built).live.rows
     if built is None:

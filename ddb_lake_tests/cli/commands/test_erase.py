@@ -64,6 +64,24 @@ def test_wrong_key_is_an_error_that_does_not_quote_it(applied: Run, key: str) ->
     assert rows(applied) == ["annabel", "bob"]
 
 
+def test_key_that_is_nowhere_is_a_warning(applied: Run) -> None:
+    wrong = '{"customer": "annabel", "order_id": "12"}'
+    for arguments in (["--key", wrong], ["--key", wrong, "--yes"], ["--key", wrong, "--yes", "--json"]):
+        result = applied("erase", "orders", *arguments)
+        assert result.exit_code == 0 and "nothing of these keys was found" in result.stderr
+    assert rows(applied) == ["annabel", "bob"]
+    assert "nothing of these keys" not in applied("erase", "orders", "--key", KEY, "--yes").output
+
+
+def test_lines_of_a_file_of_keys_end_at_a_line_feed_alone(applied: Run, project: Path) -> None:
+    text = json.dumps({"customer": "a\u2028b\u0085c", "order_id": 1}, ensure_ascii=False)
+    (project / "keys.jsonl").write_text(f"\ufeff{text}\r\n{KEY}\n", newline="", encoding="utf-8")
+    result = applied("erase", "orders", "--keys", "keys.jsonl", "--yes")
+    assert result.exit_code == 0 and "orders: 2 keys erased" in result.stdout
+    (project / "keys.jsonl").write_bytes(KEY.encode("utf-16"))
+    assert "keys.jsonl: no UTF-8 text" in applied("erase", "orders", "--keys", "keys.jsonl", "--yes").stderr
+
+
 def test_doctor_fails_and_status_says_so_while_an_erasure_is_not_complete(
     applied: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
