@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,13 +122,21 @@ def _lines(path: Path) -> list[str]:
 def _key(place: str, text: str) -> Item:
     """A key as DynamoDB JSON. Raises UsageError, which does not quote the text: it may have a person's data."""
     try:
-        value = json.loads(text, parse_float=str, parse_int=str)
+        value = json.loads(text, parse_float=str, parse_int=str, object_pairs_hook=partial(_members, place))
     except ValueError:
         raise UsageError(f"{place}: no JSON", hint="""write a key as '{"name": "value"}'""") from None
     if not isinstance(value, dict):
         raise UsageError(f"{place}: no JSON object", hint="""write a key as '{"name": "value"}'""")
     quoted = json.loads(text)
     return {name: _attribute(member, quoted[name]) for name, member in value.items()}
+
+
+def _members(place: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The members of a JSON object. Raises UsageError if a name occurs twice: one of two keys would not be erased."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise UsageError(f"{place}: a name occurs twice", hint="write each key by itself")
+    return members
 
 
 def _attribute(text: Any, plain: Any) -> Any:

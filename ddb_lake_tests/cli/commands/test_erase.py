@@ -56,7 +56,14 @@ def test_keys_of_a_file_are_erased(applied: Run, project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["annabel", "[1]", '{"customer": "annabel"}', '{"customer": "annabel", "order_id": [1]}']
+    "key",
+    [
+        "annabel",
+        "[1]",
+        '{"customer": "annabel"}',
+        '{"customer": "annabel", "order_id": [1]}',
+        '{"customer": "bob", "customer": "annabel", "order_id": 12}',
+    ],
 )
 def test_wrong_key_is_an_error_that_does_not_quote_it(applied: Run, key: str) -> None:
     result = applied("erase", "orders", "--key", key, "--yes")
