@@ -113,11 +113,19 @@ def _change_objects(erasure: Erasure) -> Iterator[tuple[ObjectRef, bool]]:
     tables: Sequence[TableSettings] = (
         lake.settings.tables if erasure.request.others_landing else [lake.table(erasure.name)]
     )
+    listed = list(own)
     for table in tables:
         for root in landing_roots(lake, table):
             if not any(is_within(root.uri, place) for place in own) and lake.objects.reachable(root.uri):
                 yield from ((ref, False) for ref in lake.objects.list(root.uri) if root.contains(ref.uri))
-    for uri in sorted(_named_objects(erasure)):
+                listed.append(root.uri)
+    named = _named_objects(erasure)
+    if (
+        erasure.request.others_landing
+    ):  # an earlier erasure without it removed the rows by which the changelog names them
+        ingested = erasure.session.rows(f"SELECT DISTINCT object FROM {read_ledger(lake, erasure.name).sql()}")
+        named |= {uri for (uri,) in ingested if _is_object(uri) and not any(is_within(uri, place) for place in listed)}
+    for uri in sorted(named):
         if lake.objects.exists(uri):
             yield from ((ref, any(is_within(uri, p) for p in own)) for ref in lake.objects.list(uri) if ref.uri == uri)
 
@@ -129,7 +137,12 @@ def _named_objects(erasure: Erasure) -> set[str]:
         return set()
     rows = erasure.session.rows(f"SELECT DISTINCT object FROM {scan_table(changes).sql()} WHERE {erasure.of_keys}")
     names = (str(name).partition("#quarantine/")[0] for (name,) in rows)
-    return {name for name in names if name.startswith(("s3://", "/"))}
+    return {name for name in names if _is_object(name)}
+
+
+def _is_object(name: str) -> bool:
+    """Whether a name in the ledger or the changelog is that of an object; exports and assertions have others."""
+    return name.startswith(("s3://", "/"))
 
 
 # --- change objects

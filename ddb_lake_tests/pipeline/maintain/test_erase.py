@@ -477,6 +477,23 @@ def test_objects_of_others_are_reported_and_left(tmp_path: Path) -> None:
     assert files_with(SECRET, ground.folder / "lake") == []
 
 
+def test_object_outside_of_landing_is_found_by_an_erasure_after_one_that_left_it(tmp_path: Path) -> None:
+    ground = Ground(tmp_path)
+    place = tmp_path / "elsewhere/2026/03/01/09/one"
+    records = [
+        change(T0_US + n, item(key, p=value)) for n, (key, value) in enumerate([(SECRET, PRIVATE), ("other", "x")])
+    ]
+    with ground.lake() as opened:
+        apply_objects(opened, NAME, [land(place, *records)])
+        left = erase_keys(opened, NAME, EraseRequest([ground.key]))
+        assert [str(place) in what for what in left.not_reached] == [True]
+        assert SECRET in place.read_text()
+        again = erase_keys(opened, NAME, EraseRequest([ground.key], others_landing=True))
+        assert (again.removed["landing: records"], again.not_reached) == (1, ())
+        assert ground.left() == []
+        assert place.read_text().count('"other"') > 0
+
+
 def test_erased_key_that_the_source_still_has_is_no_difference(tmp_path: Path) -> None:
     ground = Ground(tmp_path)
     full([item(SECRET, v=1), item("other", v=1)], at_us=T0_US).write(tmp_path / "exports/1")
