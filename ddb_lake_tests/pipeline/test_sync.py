@@ -144,9 +144,9 @@ def test_compaction_is_due_when_rows_are_retired(tmp_path: Path) -> None:
         firehose(tmp_path, 9, "a", change(T0_US + MINUTE_US, item("key 0", v=2)))
         sync(lake)
         assert due_work(lake) == [], "one of thirteen rows is retired"
-        firehose(tmp_path, 9, "b", *(change(T0_US + MINUTE_US, item(f"key {n}", v=2)) for n in (1, 2, 3)))
+        firehose(tmp_path, 9, "b", *(change(T0_US + MINUTE_US, item(f"key {n}", v=2)) for n in (1, 2, 3, 4)))
         sync(lake)
-        assert [due.kind for due in due_work(lake)] == ["compact"], "four of sixteen are"
+        assert [due.kind for due in due_work(lake)] == ["compact"], "five of seventeen are"
         sync(lake)
         assert due_work(lake) == []
         assert len(dumped(lake)) == 12
