@@ -53,7 +53,8 @@ def main(landed: str, warehouse: str) -> None:
     home = dagster_home(place)
     os.environ |= {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes", "AWS_EC2_METADATA_DISABLED": "true"}
     objects = sorted(Path(landed).rglob("*.gz"))
-    with _daemon(home, file), dg.DagsterInstance.get() as instance, open_lake(load_settings(file)) as lake:
+    # two processes that create Dagster's storage at the same time can leave it damaged, so it exists before the daemon starts
+    with dg.DagsterInstance.get() as instance, _daemon(home, file), open_lake(load_settings(file)) as lake:
         _until(lambda: _ticks(instance), "the sensor has not ticked")
         rounds = [_round(instance, lake, landing, number, path) for number, path in enumerate(objects)]
     print(json.dumps(rounds))
