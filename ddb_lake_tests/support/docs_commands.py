@@ -38,6 +38,7 @@ _AWS_MORE = {("lambda", "create-function"): {"--zip-file"}}
 _SERVICES = {"s3api": "s3"}
 
 _AWS_CUSTOM = {
+    ("logs", "tail"): {"--since", "--follow"},
     ("s3", "ls"): {"--recursive"},
     ("s3", "cp"): {"--recursive", "--exclude", "--include"},
     ("s3", "sync"): set(),
@@ -142,6 +143,15 @@ def _dg(arguments: Sequence[str]) -> None:
     assert list(arguments[:3]) in known or list(arguments[:2]) == ["launch", "--assets"], arguments
 
 
+def _docker(arguments: Sequence[str]) -> None:
+    command, *rest = arguments
+    assert command in ("build", "push"), arguments
+    if command == "build":
+        given = dict(pairwise(rest))
+        declared = re.findall(r"^ARG (\w+)", (ROOT / given["--file"]).read_text(encoding="utf-8"), re.MULTILINE)
+        assert given["--build-arg"].partition("=")[0] in declared and rest[-1] == ".", arguments
+
+
 def _anything(arguments: Sequence[str]) -> None:
     """Programs of other projects: their arguments are not checked."""
 
@@ -149,6 +159,7 @@ def _anything(arguments: Sequence[str]) -> None:
 PROGRAMS: dict[str, Callable[[Sequence[str]], None]] = {
     "ddb-lake": lambda arguments: parse(cli, "ddb-lake", arguments),
     "aws": _aws,
+    "docker": _docker,
     "npx": _cdk,
     "pip": _pip,
     "python": _python,
