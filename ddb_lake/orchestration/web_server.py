@@ -20,6 +20,9 @@ from ddb_lake.errors import TerminalError, UsageError
 HOST = "127.0.0.1"
 START_S = 300.0
 END_S = 60.0
+AGAIN_S = 20.0
+"""After this time a process is interrupted again: Python that starts prints an interrupt during some imports, and continues."""
+
 GROUP_END_S = 10.0
 _ASK_EVERY_S = 0.5
 _LOOK_EVERY_S = 0.05
@@ -112,10 +115,10 @@ def end_group(process: subprocess.Popen[bytes], interrupts: Interrupts) -> None:
     Dagster ends its webserver, daemon and code servers when it is interrupted, and is given time for that. Interrupted
     while it starts, it ends without them: a code server that is still loading is not ended by it.
     """
-    asked = interrupts.count
-    if process.poll() is None:
+    asked, deadline = interrupts.count, time.monotonic() + END_S
+    while process.poll() is None and interrupts.count == asked and time.monotonic() < deadline:
         process.send_signal(signal.SIGINT)
-    _wait(lambda: process.poll() is not None or interrupts.count > asked, END_S)
+        _wait(lambda: process.poll() is not None or interrupts.count > asked, AGAIN_S)
     for last in (signal.SIGTERM, signal.SIGKILL):
         if not _signal_group(process.pid, last):  # usual: no process of its group is left
             break
