@@ -175,7 +175,7 @@ def histories(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict[str, Any
     return exported, records
 
 
-@examples(3, 60)
+@examples(3, 20, 100)
 @given(histories(), st.sampled_from((LocalExecutor, partial(SparkExecutor, carrier=InlineCarrier()))))
 def test_lake_with_rules_is_the_lake_of_a_protected_source(
     history: tuple[list[Any], list[Any]], executor: Callable[..., Any]
@@ -314,7 +314,7 @@ def filtered_histories(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict
     return exported, records
 
 
-@examples(3, 60)
+@examples(3, 20, 100)
 @given(filtered_histories(), st.sampled_from((LocalExecutor, partial(SparkExecutor, carrier=InlineCarrier()))))
 def test_lake_with_a_filter_is_the_lake_of_a_source_without_the_other_items(
     history: tuple[list[Any], list[Any]], executor: Callable[..., Any]
