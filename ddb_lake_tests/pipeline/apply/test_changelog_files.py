@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from ddb_lake.config import parse_settings
 from ddb_lake.engine.native import reader
+from ddb_lake.engine.native.library import load
 from ddb_lake.executors import open_lake
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.scan import scan_table
@@ -283,9 +284,12 @@ def job(tmp_path: Path) -> Job:
 @pytest.mark.parametrize("point", cases(range(20), quick=(4,)))
 def test_apply_killed_after_any_step_and_run_again_has_each_record_once(job: Job, tmp_path: Path, point: int) -> None:
     names = replace(job, warehouse=tmp_path / "other").points(tmp_path / "told")
-    assert names.count(ADOPTED) == 2
+    if load().library is None:  # without the kernel, readers write no files of the changelog
+        assert ADOPTED not in names
+    else:
+        assert names.count(ADOPTED) == 2
+        assert names[3] == ADOPTED
     assert len(names) < 20, "each point has a case"
-    assert names[3] == ADOPTED
     job.killed_after(point)
     job.run()
     with job.lake() as lake:
