@@ -30,7 +30,8 @@ from ddb_lake.pipeline.follow.follower import Follower
 from ddb_lake.pipeline.follow.leases import LeaseKeeper
 from ddb_lake.pipeline.follow.table import FollowedTable, FollowOptions
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake_tests.benchmarks.memory_source import RemoteTable, Visible, differing_items, memory_source, resident_mb
+from ddb_lake_tests.benchmarks.memory_source import Visible, differing_items, memory_source, resident_mb
+from ddb_lake_tests.support.remote_stream import RemoteTable
 
 MEMORY_EVERY_S = 60.0
 SHARD = "shardId-000000000000"

@@ -20,7 +20,6 @@ from typing import Any
 
 from ddb_lake.aws.streams import Page
 from ddb_lake.core.capture.shards import Shard, ShardPosition, Stream
-from ddb_lake.core.capture.stream_lines import StreamLine, dynamodb_line, kinesis_line
 from ddb_lake.pipeline.follow.table import Turn
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.work import Work
@@ -38,13 +37,13 @@ class MemoryTable:
 
     name: str
     kinesis: bool
-    records: list[dict[str, Any]] = field(default_factory=list)
+    written: list[dict[str, Any]] = field(default_factory=list)
     written_at: list[float] = field(default_factory=list)
     items: dict[int, int] = field(default_factory=dict)
 
     def write(self, key: int, value: int) -> None:
         """Put an item."""
-        number, keys = len(self.records) + 1, {"id": {"N": str(key)}}
+        number, keys = len(self.written) + 1, {"id": {"N": str(key)}}
         image = {
             **keys,
             "v": {"N": str(value)},
@@ -71,7 +70,7 @@ class MemoryTable:
             }
             record = {**frame, "eventVersion": "1.1", "eventSource": "aws:dynamodb", "dynamodb": {**body, **more}}
         self.written_at.append(time.monotonic())
-        self.records.append(record)
+        self.written.append(record)
 
     @property
     def _arn(self) -> str:
@@ -91,11 +90,11 @@ class MemoryTable:
         assert (arn, shard_id) == (self._arn, SHARD)
         return str(int(position.after or 0))
 
-    def page(self, iterator: str) -> Page:
+    def records(self, iterator: str) -> Page:
         """The records after a position."""
-        found = self.records[int(iterator) : int(iterator) + PAGE_RECORDS]
+        found = self.written[int(iterator) : int(iterator) + PAGE_RECORDS]
         end = int(iterator) + len(found)
-        return Page(found, str(end), int(end < len(self.records)) if self.kinesis else None)
+        return Page(found, str(end), int(end < len(self.written)) if self.kinesis else None)
 
 
 class Source:
@@ -141,11 +140,11 @@ class Source:
 
     def waiting(self) -> int:
         """The records that are not visible."""
-        return sum(len(table.records) - self._seen[name] for name, table in self._tables.items())
+        return sum(len(table.written) - self._seen[name] for name, table in self._tables.items())
 
     def records(self) -> int:
         """The records that were written."""
-        return sum(len(table.records) for table in self._tables.values())
+        return sum(len(table.written) for table in self._tables.values())
 
     def items(self, name: str) -> dict[int, int]:
         """The items of a table."""
@@ -168,34 +167,6 @@ def memory_source(names: Sequence[str], kinesis: bool = False) -> Iterator[Any]:
     """A `Source` in a process of its own, so that its memory and processor time are not those of the follower."""
     with _Server(ctx=multiprocessing.get_context("spawn")) as server:
         yield server.Source(names, kinesis)  # type: ignore[attr-defined]  # registered above
-
-
-class RemoteTable:
-    """The `StreamSource` of one table of the source's process."""
-
-    def __init__(self, source: Any, name: str) -> None:
-        self._source, self._name = source, name
-
-    def table_id(self) -> str | None:
-        return self._call("table_id")
-
-    def streams(self) -> list[str]:
-        return self._call("streams")
-
-    def describe(self, arn: str) -> Stream:
-        return self._call("describe", arn)
-
-    def iterator(self, arn: str, shard_id: str, position: ShardPosition) -> str:
-        return self._call("iterator", arn, shard_id, position)
-
-    def records(self, iterator: str) -> Page:
-        return self._call("page", iterator)
-
-    def line(self, record: Mapping[str, Any], arn: str, shard_id: str) -> StreamLine:
-        return dynamodb_line(record, arn) if "dynamodb" in record else kinesis_line(record, shard_id)
-
-    def _call(self, method: str, *arguments: Any) -> Any:
-        return self._source.call(self._name, method, *arguments)
 
 
 @dataclass

@@ -34,12 +34,9 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException
 
 from ddb_lake.aws.landing_writer import Landing
-from ddb_lake.aws.streams import Page
 from ddb_lake.cli.failures import error_text
 from ddb_lake.cli.stopping import stopped_by
 from ddb_lake.config import LakeSettings, parse_settings
-from ddb_lake.core.capture.shards import ShardPosition, Stream
-from ddb_lake.core.capture.stream_lines import StreamLine, dynamodb_line, kinesis_line
 from ddb_lake.errors import UnreachableError
 from ddb_lake.executors import open_lake
 from ddb_lake.lake.file_writer import FileWriter
@@ -54,6 +51,7 @@ from ddb_lake.pipeline.plan.arrivals import list_unapplied
 from ddb_lake.pipeline.plan.work import Work
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake_tests.support.iceberg_readers import count_rows
+from ddb_lake_tests.support.remote_stream import RemoteTable
 from ddb_lake_tests.support.streams_service import SimulatedKinesis, SimulatedStreams, source_items
 
 TABLES: Mapping[str, type[SimulatedStreams]] = {
@@ -112,34 +110,6 @@ class _Server(BaseManager):
 
 
 _Server.register("Service", Service)
-
-
-class _RemoteSource:
-    """The `StreamSource` of one table of the service's process."""
-
-    def __init__(self, service: Any, name: str) -> None:
-        self._service, self._name = service, name
-
-    def table_id(self) -> str | None:
-        return self._call("table_id")
-
-    def streams(self) -> list[str]:
-        return self._call("streams")
-
-    def describe(self, arn: str) -> Stream:
-        return self._call("describe", arn)
-
-    def iterator(self, arn: str, shard_id: str, position: ShardPosition) -> str:
-        return self._call("iterator", arn, shard_id, position)
-
-    def records(self, iterator: str) -> Page:
-        return self._call("records", iterator)
-
-    def line(self, record: Mapping[str, Any], arn: str, shard_id: str) -> StreamLine:
-        return kinesis_line(record, shard_id) if "Data" in record else dynamodb_line(record, arn)
-
-    def _call(self, method: str, *arguments: Any) -> Any:
-        return self._service.call(self._name, method, *arguments)
 
 
 def _settings(folder: Path) -> LakeSettings:
@@ -249,7 +219,7 @@ def _follow(folder: Path, service: Any, journal_path: Path) -> None:
 
 def _follower(lake: Lake, service: Any, journal: _Journal) -> Follower:
     tables = {
-        name: FollowedTable(lake, name, StreamReader.of(lake, name, _RemoteSource(service, name))) for name in TABLES
+        name: FollowedTable(lake, name, StreamReader.of(lake, name, RemoteTable(service, name))) for name in TABLES
     }
     return Follower(lake, tables, journal, FollowOptions(interval_s=2.0), LeaseKeeper(lake, list(TABLES)))
 
