@@ -54,7 +54,7 @@ _DESCRIPTIONS: Mapping[Stage, str] = {
     "changes": "Changelog: every distinct change record of `{source}`, once: the Iceberg table `{table}_changes`. Partitions are"
     " the days or hours (UTC) in which objects landed. One may be run again at any time: nothing is applied twice.",
     "current": "Items: the latest image of each living item of `{source}`, in typed columns; Iceberg table `{table}`."
-    " A function of the set of landed records: order, duplicates and lateness do not show.",
+    " The order in which records arrive, duplicates and late records do not change it.",
     "daily": "Days: the items of `{source}` as of the end of each day (UTC), exactly, one Parquet file a day. Making a day"
     " again replaces it, with what came late.",
     "aurora": "Replica: the current items of `{source}` in a MySQL-compatible database, with deletes and new columns. Each"

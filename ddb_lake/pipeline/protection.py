@@ -35,7 +35,7 @@ def changed_rules(lake: Lake, name: str, now: Mapping[str, str] | None = None) -
 def former_values_text(name: str, changed: tuple[str, ...]) -> str:
     """What changed rules mean for a table's files, in words."""
     return (
-        f"{name}: the rule of {', '.join(changed)} is not the one by which the lake's files were begun, so they may have former values."
+        f"{name}: files of the lake were written with other settings of {', '.join(changed)}, so they may have former values or items."
         f" `ddb-lake rebuild {name}` writes all of them again"
     )
 

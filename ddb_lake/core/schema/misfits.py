@@ -137,7 +137,7 @@ class KnownMisfits:
         return KnownMisfits.counted(parts, self.exact and not (deletes and self.values))
 
     def misfits(self, columns: Sequence[Column]) -> tuple[Misfit, ...]:
-        """Them with the columns of the items."""
+        """The attributes that have these values. `columns`: those of the items."""
         return misfits_of([self.values], columns)
 
     def to_json(self) -> dict[str, Any]:
