@@ -2,7 +2,7 @@
 
 It implements `aws.streams.StreamSource`. A stream that is deleted and created again has the same ARN, so its name for the
 reader is the ARN and the time of its creation. Records are read with GetRecords, which all readers of a shard share: five
-requests and 2 MB a second. Enhanced fan-out, which has a price for each reader, is not supported.
+requests and 2 MB a second. `aws.kinesis_fan_out` reads by enhanced fan-out instead, which has a price for each reader.
 
 https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html
 https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html

@@ -136,6 +136,11 @@ class ChangesSettings(Settings):
         description="Name or ARN of the Kinesis data stream to read changes from directly, without Firehose. Name a stream that"
         " several tables share at one of them.",
     )
+    fan_out: str | None = Field(
+        None,
+        description="Name of the consumer with which `ddb-lake follow` reads the Kinesis stream by enhanced fan-out; it is"
+        " registered if need be, and AWS charges for it. Default: `follow` shares the limits of GetRecords.",
+    )
     landing: Location | None = Field(
         None,
         description="Where records of a stream that is read directly land; default: `landing/<table>/` below the warehouse.",
@@ -157,8 +162,19 @@ class ChangesSettings(Settings):
             raise ValueError(f"{stream!r} is neither the name nor the ARN of a Kinesis data stream")
         return stream
 
+    @field_validator("fan_out")
+    @classmethod
+    def _valid_consumer(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", name):
+            raise ValueError(
+                f"{name!r} is no name of a consumer of a Kinesis data stream: A-Z, a-z, 0-9, _, . and - alone"
+            )
+        return name
+
     @model_validator(mode="after")
     def _one_stream(self) -> Self:
+        if self.fan_out is not None and self.kinesis is None:
+            raise ValueError("`fan_out` is a way of reading a Kinesis stream: name the stream as `kinesis`")
         if self.streams and self.kinesis is not None:
             raise ValueError(
                 "read one of the two directly, the DynamoDB stream or the Kinesis stream: remove one setting"

@@ -45,10 +45,11 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class StreamDeployment:
-    """A stream that the lake reads directly. `kinesis`: name or ARN, None for the table's DynamoDB stream."""
+    """A stream that the lake reads directly. `kinesis`: name or ARN, None for the table's DynamoDB stream. `fan_out`: its consumer."""
 
     landing: Location
     kinesis: str | None = None
+    fan_out: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +280,9 @@ def _table(settings: InfraSettings, lake: LakeSettings, table: TableSettings) ->
         table.changes.source,
         None
         if own_landing is None
-        else StreamDeployment(_s3(own_landing, f"table {table.name}: landing"), table.changes.kinesis),
+        else StreamDeployment(
+            _s3(own_landing, f"table {table.name}: landing"), table.changes.kinesis, table.changes.fan_out
+        ),
     )
 
 

@@ -14,12 +14,14 @@ from typing import Any, Final
 from moto.awslambda.models import lambda_backends
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.base_backend import BackendDict
+from moto.core.responses import ActionResult
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodbstreams.models import dynamodbstreams_backends
 from moto.glue.models import glue_backends
 from moto.iam.models import get_account_id_from, iam_backends
 from moto.kinesis.models import KinesisBackend, Record, Shard, Stream, kinesis_backends
+from moto.kinesis.responses import KinesisResponse
 from moto.kinesis.utils import decompose_shard_iterator
 from moto.kms.models import kms_backends
 from moto.s3 import notifications
@@ -33,6 +35,9 @@ _FIRST_SEQUENCE = 49_650_000_000_000_000_000_000_000_000_000_000_000_000_000_000
 
 _SEQUENCE_STEP = 1 << 80
 """The difference between consecutive records of a shard. The low bits distinguish shards."""
+
+_MOST_PUSHED = 1000
+"""The records of one event of SubscribeToShard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +327,39 @@ def _get_records(kinesis: Any, stream_arn: str | None, shard_iterator: str, limi
     return None if at_end else following, records, behind_ms
 
 
+def _child(shard: Any) -> dict[str, Any]:
+    described = shard.to_json()
+    parents = [parent for parent in (shard.parent, shard.adjacent_parent) if parent]
+    return {"ShardId": shard.shard_id, "ParentShards": parents, "HashKeyRange": described["HashKeyRange"]}
+
+
+def _subscribe_to_shard(response: Any) -> ActionResult:
+    """SubscribeToShard, which moto lacks. The subscription ends when it has given what is there, and not after five minutes.
+
+    https://docs.aws.amazon.com/kinesis/latest/APIReference/API_SubscribeToShard.html
+    """
+    kinesis = response.kinesis_backend
+    consumer = kinesis.describe_stream_consumer(None, None, response._get_param("ConsumerARN"))
+    start, shard_id = response._get_param("StartingPosition"), response._get_param("ShardId")
+    named = {"stream_arn": consumer.stream_arn, "stream_name": consumer.stream_arn.rpartition("/")[2]}
+    where = {
+        **named,
+        "shard_id": shard_id,
+        "shard_iterator_type": start["Type"],
+        "starting_sequence_number": start.get("SequenceNumber"),
+        "at_timestamp": start.get("Timestamp"),
+    }
+    iterator = kinesis.get_shard_iterator(**where)
+    following, records, behind_ms = _get_records(kinesis, consumer.stream_arn, iterator, _MOST_PUSHED)
+    event = {"Records": [record.to_json() for record in records], "MillisBehindLatest": behind_ms}
+    if following is not None:
+        event["ContinuationSequenceNumber"] = decompose_shard_iterator(following)[2]
+    else:
+        shards = kinesis.describe_stream(**named).shards.values()
+        event["ChildShards"] = [_child(one) for one in shards if shard_id in (one.parent, one.adjacent_parent)]
+    return ActionResult({"EventStream": [{"SubscribeToShardEvent": event}]})
+
+
 _MOTO_PUT: Final = Shard.put_record
 _MOTO_SPLIT: Final = Stream.split_shard
 _MOTO_SHARD_FOR_KEY: Final = Stream.get_shard_for_key
@@ -345,6 +383,7 @@ def connect(now_us: Callable[[], int], notify: Callable[[str, dict[str, Any]], N
     Stream.split_shard, Stream.merge_shards = _split_shard, _merge_shards
     Stream.get_shard_for_key = _open_shard_for_key
     KinesisBackend.get_records = _get_records
+    KinesisResponse.subscribe_to_shard = _subscribe_to_shard
     notifications._invoke_awslambda = lambda _account, event, arn, _region: notify(arn, event)
 
 
@@ -354,6 +393,7 @@ def disconnect() -> None:
     Stream.split_shard, Stream.merge_shards = _MOTO_SPLIT, _MOTO_MERGE
     Stream.get_shard_for_key = _MOTO_SHARD_FOR_KEY
     KinesisBackend.get_records = _MOTO_GET_RECORDS
+    del KinesisResponse.subscribe_to_shard
     notifications._invoke_awslambda = _MOTO_NOTIFY
 
 

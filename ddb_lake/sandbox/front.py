@@ -35,6 +35,7 @@ _CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/]+)/([^/]+)/")
 _DEFAULT_REGION = "us-east-1"
 _WAITING = ("sqs",)
 """Services whose requests may wait: ReceiveMessage of SQS waits up to 20 seconds."""
+_READING = ("GetRecords", "SubscribeToShard")
 _DESCRIBING = ("CreateTable", "DescribeTable", "UpdateTable")
 
 
@@ -82,7 +83,7 @@ class Front:
                 return _send(refused.reply(), start_response)
             if service == "DynamoDB_20120810":
                 return _send(self._dated(self._dynamodb(operation, environ)), start_response)
-            if service == "Kinesis_20131202" and operation == "GetRecords":
+            if service == "Kinesis_20131202" and operation in _READING:
                 self.destinations.release()
             return self.moto(environ, start_response)
 

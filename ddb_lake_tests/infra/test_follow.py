@@ -148,7 +148,7 @@ def streaming(tmp_path_factory: pytest.TempPathFactory) -> Template:
             "name": "customers",
             "key": ["id"],
             "export": export,
-            "changes": {"kinesis": STREAM},
+            "changes": {"kinesis": STREAM, "fan_out": "lake"},
             "columns": {"email": {"hash": True}},
         },
     ]
@@ -176,6 +176,7 @@ def test_streams_are_read_and_landed_and_the_key_of_hashes_is_read(streaming: Te
 
     assert resources("ReadStream") == {"arn:aws:dynamodb:${AWS::Region}:111122223333:table/orders/stream/*"}
     assert resources("ReadKinesis") == {STREAM}
+    assert resources("Subscribe") == {f"{STREAM}/consumer/lake:*"}
     assert resources("ReceiveArrivals") == {"arn:aws:sqs:eu-west-1:111122223333:arrivals"}
     assert resources("ReadHashKey") == {
         "arn:aws:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:lake/key-??????"

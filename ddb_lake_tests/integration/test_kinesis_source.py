@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ddb_lake.aws.kinesis_fan_out import FanOutStream
 from ddb_lake.aws.kinesis_source import KinesisStream
 from ddb_lake.aws.streams import StreamSource, ThrottledError
 from ddb_lake.errors import ConfigError
@@ -66,10 +67,20 @@ def _apply(lake: Lake) -> None:
     apply_objects(lake, "orders", lake.settings.change_uris(lake.table("orders")))
 
 
-def test_stream_that_is_split_and_merged_makes_the_source(sandbox: Sandbox, lake: Lake, traffic: Traffic) -> None:
+def _fan_out(lake: Lake) -> StreamSource:
+    table = lake.table("orders")
+    assert table.changes is not None
+    return FanOutStream(table.model_copy(update={"changes": table.changes.model_copy(update={"fan_out": "lake"})}))
+
+
+@pytest.mark.parametrize("source_of", [lambda _: None, _fan_out], ids=["GetRecords", "fan-out"])
+def test_stream_that_is_split_and_merged_makes_the_source(
+    sandbox: Sandbox, lake: Lake, traffic: Traffic, source_of: Callable[[Lake], StreamSource | None]
+) -> None:
+    source = source_of(lake)
     traffic.run(8)
     sandbox.settle()
-    first = read_streams(lake, "orders", Budget(seconds=30))
+    first = read_streams(lake, "orders", Budget(seconds=30), source)
     assert first.caught_up
     assert first.records
     for reshard in (_split, _merge, _split):
@@ -78,10 +89,17 @@ def test_stream_that_is_split_and_merged_makes_the_source(sandbox: Sandbox, lake
         reshard(sandbox)
         traffic.run(4)
         sandbox.settle()
-        read = read_streams(lake, "orders", Budget(seconds=30))
+        read = read_streams(lake, "orders", Budget(seconds=30), source)
         assert (read.caught_up, read.gaps) == (True, ())
     _apply(lake)
     assert_lake_is_source(lake, sandbox)
+
+
+def test_change_of_the_way_of_reading_reads_nothing_twice(sandbox: Sandbox, lake: Lake, traffic: Traffic) -> None:
+    for source in (None, _fan_out(lake), None):
+        traffic.insert(3)
+        sandbox.settle()
+        assert read_streams(lake, "orders", Budget(seconds=30), source).records == 3
 
 
 def test_aggregates_and_data_that_is_no_json_land_without_harm_to_other_records(sandbox: Sandbox, lake: Lake) -> None:

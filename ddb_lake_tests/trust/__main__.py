@@ -92,6 +92,9 @@ def print_follow_soak(done: FollowSoak) -> None:
     for name in ("faults", "failed_calls", "refused"):
         print(f"  {name}: {dict(getattr(done, name))}", flush=True)
     print(f"  memory (s of age, MB): {done.memory_mb}", flush=True)
+    print(
+        f"  memory of a follower that was not ended, each minute, MB: {done.spared_mb}, x {done.growth:.2f}", flush=True
+    )
     for difference in done.differences[:10]:
         print(f"  {difference}", flush=True)
 

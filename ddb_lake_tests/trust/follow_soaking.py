@@ -5,6 +5,8 @@ Both followers are processes that are killed, stopped, paused and started again.
 merged, iterators expire, streams are switched off and on, the catalog is locked, the disk is full, object storage does not answer,
 and answers to commits are lost. Every few minutes faults end, the followers catch up, and the lake is compared with the source: every
 item, the number of records of each changelog, the quarantine, and that each landed object was applied.
+
+For half of the time, the first follower is not ended, while the second is and all other faults go on: its memory must not grow.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import random
 import resource
 import signal
 import sqlite3
+import statistics
 import tempfile
 import threading
 import time
@@ -69,6 +72,10 @@ CATCH_UP_S = 300.0
 STOPPING_S = 120.0
 COMPACT_EVERY_S = 20.0
 CLEAN_EVERY_S = 60.0
+SPARED = 0.25, 0.75
+"""The shares of the time between which the first follower is not ended."""
+MOST_GROWTH = 1.25
+"""The memory of a follower after some time, as a multiple of that before."""
 
 
 class Service:
@@ -238,6 +245,7 @@ class FollowSoak:
         restarts: processes that were started after the first two.
         peak_mb: the greatest memory of a follower's process.
         memory_mb: the memory of the followers' processes, each minute, with the age of the process in seconds.
+        spared_mb: the memory of the follower that was not ended for a long time, each minute.
         differences: what differs from the source.
     """
 
@@ -253,7 +261,18 @@ class FollowSoak:
     failed_calls: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     memory_mb: list[tuple[int, int]] = field(default_factory=list)
+    spared_mb: list[int] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
+
+    @property
+    def growth(self) -> float:
+        """The memory of the spared follower in the last third of its time, as a multiple of that in the first; 1 after short runs.
+
+        The first three minutes are left out, and runs of less than nine minutes after them.
+        """
+        later = self.spared_mb[3:]
+        third = len(later) // 3
+        return statistics.median(later[-third:]) / statistics.median(later[:third]) if third >= 3 else 1.0
 
     def line(self) -> str:
         """The figures in one line."""
@@ -316,6 +335,7 @@ class _Run:
     chance: random.Random
     done: FollowSoak
     processes: list[_Process] = field(default_factory=list)
+    is_sparing: bool = False
     _undo: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
     _read: int = 0
 
@@ -376,14 +396,17 @@ class _Run:
     def table(self) -> str:
         return self.chance.choice(list(TABLES))
 
+    def victim(self) -> _Process:
+        return self.processes[-1] if self.is_sparing else self.chance.choice(self.processes)
+
     def kill(self) -> bool:
-        one = self.chance.choice(self.processes)
+        one = self.victim()
         one.end(signal.SIGKILL)
         self._restart(one)
         return True
 
     def terminate(self) -> bool:
-        one = self.chance.choice(self.processes)
+        one = self.victim()
         self._stop(one)
         self._restart(one)
         return True
@@ -537,6 +560,8 @@ class _Run:
             for name in TABLES:
                 if refs := list_unapplied(lake, lake.table(name)).refs:
                     self.done.differences.append(f"{name}: {len(refs)} landed objects are not applied")
+        if self.done.growth > MOST_GROWTH:
+            self.done.differences.append(f"the memory of a follower grew to {self.done.growth:.2f} times")
 
     def look_at_journal(self) -> None:
         """`look` after the processes ended."""
@@ -610,7 +635,9 @@ def follow_soak(
 def _go_on(run: _Run, until: float, compare_every_s: float, report: Callable[[FollowSoak], None]) -> None:
     began = wrote_at = time.monotonic()
     fault_at, compare_at, sample_at = began + 15.0, began + compare_every_s, began + 60.0
+    spared_from, spared_to = (began + share * (until - began) for share in SPARED)
     while (now := time.monotonic()) < until:
+        run.is_sparing = spared_from <= now < spared_to
         run.write(min(5.0, now - wrote_at))
         wrote_at = now
         run.end_faults(now)
@@ -620,6 +647,7 @@ def _go_on(run: _Run, until: float, compare_every_s: float, report: Callable[[Fo
             fault_at = time.monotonic() + run.chance.uniform(*FAULT_EVERY_S)
         if now >= sample_at:
             run.done.memory_mb += [(round(now - one.started_at), one.resident_mb) for one in run.processes]
+            run.done.spared_mb += [run.processes[0].resident_mb] if run.is_sparing else []
             sample_at = now + 60.0
         if now >= compare_at:
             run.settle()

@@ -133,7 +133,8 @@ def lake_estate(settings: LakeSettings, options: IamOptions) -> Estate:
         stream_uri = settings.stream_landing(table)
         stream_place = place(stream_uri, options.kms_key_arn) if stream_uri and stream_uri.startswith("s3://") else None
         key = table_keys.get(table.name)
-        sources.append(Source(arn, table.source.role_arn, key, export, streams, stream_place, kinesis_arn))
+        fan_out = table.changes.fan_out if table.changes else None
+        sources.append(Source(arn, table.source.role_arn, key, export, streams, stream_place, kinesis_arn, fan_out))
         landing += [landing_place(uri) for uri in settings.change_uris(table) if uri.startswith("s3://")]
     landing_root = settings.landing or ""
     on_s3 = settings.warehouse.startswith("s3://")

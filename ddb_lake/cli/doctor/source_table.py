@@ -137,6 +137,21 @@ def _examine_kinesis(subject: TableSubject, stream_name: str) -> Iterator[Findin
         return
     hours = count_text(stream.retention_us // 3_600_000_000, "hour")
     yield ok(f"on, {count_text(len(stream.shards), 'shard')}; records are kept for {hours}")
+    if subject.settings.changes is not None and subject.settings.changes.fan_out is not None:
+        yield from _examine_consumer(subject, stream.arn)
+
+
+def _examine_consumer(subject: TableSubject, identity: str) -> Iterator[Finding]:
+    from ddb_lake.aws.kinesis_fan_out import FanOutStream
+
+    source = FanOutStream(subject.settings)
+    status = source.consumer_status(identity)
+    if status is None:
+        yield ok(f"enhanced fan-out: `ddb-lake follow` registers the consumer {source.consumer}, which AWS charges for")
+    elif status == "ACTIVE":
+        yield ok(f"enhanced fan-out: the consumer {source.consumer} is active")
+    else:
+        yield warn(f"enhanced fan-out: the consumer {source.consumer} is {status}", "wait until it is active")
 
 
 def hint(subject: TableSubject, message: str) -> str | None:

@@ -69,6 +69,7 @@ def _source(stack: cdk.Stack, deployment: Deployment, table: TableDeployment, ke
         table.stream is not None,
         _stream_landing(stack, deployment, table, key_arns),
         kinesis_arn(stack, table, deployment.producer_account),
+        table.stream.fan_out if table.stream else None,
     )
 
 

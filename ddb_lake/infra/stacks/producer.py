@@ -85,6 +85,7 @@ def _estate(stack: cdk.Stack, deployment: Deployment, tables: list[TableDeployme
                 Place(f"arn:{stack.partition}:s3:::{table.exports.bucket}", table.exports.prefix, other_key),
                 streams=table.stream is not None,
                 kinesis_arn=kinesis_arn(stack, table, deployment.producer_account),
+                fan_out=table.stream.fan_out if table.stream else None,
             )
             for table in tables
         ),

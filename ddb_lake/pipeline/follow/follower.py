@@ -194,7 +194,7 @@ class Follower:
     def _read(self, share: Sequence[FollowedTable], stop: Event) -> None:
         while not stop.is_set():
             moved = [t for t in share if t.name in self._held and t.read(self._limit_bytes(t))]
-            stop.wait(max(table.page_pause_s for table in moved) if moved else POLL_S)
+            stop.wait(max(t.page_pause_s for t in moved) if moved else max(t.poll_s for t in share))
 
     def _limit_bytes(self, table: FollowedTable) -> int:
         """So much may this table have that has not landed."""

@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ddb_lake.aws.kinesis_fan_out import FanOutStream
 from ddb_lake.core.capture.gaps import Gap
 from ddb_lake.pipeline.apply.apply import ApplyResult, apply_objects
 from ddb_lake.pipeline.capture.gap_log import open_gaps
-from ddb_lake.pipeline.capture.streams import LOOK_EVERY_S, StreamReader, StreamsResult
+from ddb_lake.pipeline.capture.streams import LOOK_EVERY_S, POLL_S, StreamReader, StreamsResult
 from ddb_lake.pipeline.open_lake import Lake
 
 QUIET_CHECKPOINT_S = 60.0
@@ -91,7 +92,13 @@ class FollowedTable:
         https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html
         """
         changes = self.lake.table(self.name).changes
-        return 0.2 if changes is not None and changes.kinesis is not None else 0.0
+        return 0.2 if changes is not None and changes.kinesis is not None and changes.fan_out is None else 0.0
+
+    @property
+    def poll_s(self) -> float:
+        """The pause after a page without records, in seconds. Records that are pushed are in memory: asking costs no request."""
+        changes = self.lake.table(self.name).changes
+        return POLL_S / 10 if changes is not None and changes.fan_out is not None else POLL_S
 
     @property
     def can_read(self) -> bool:
@@ -187,6 +194,9 @@ class FollowedTable:
 
 
 def followed_table(lake: Lake, name: str) -> FollowedTable:
-    """The table of a name, with a reader if its stream is read directly."""
-    direct = lake.settings.stream_landing(lake.table(name)) is not None
-    return FollowedTable(lake, name, StreamReader.of(lake, name) if direct else None)
+    """The table of a name, with a reader if its stream is read directly: by enhanced fan-out if that is configured."""
+    table = lake.table(name)
+    if lake.settings.stream_landing(table) is None:
+        return FollowedTable(lake, name)
+    pushed = table.changes is not None and table.changes.fan_out is not None
+    return FollowedTable(lake, name, StreamReader.of(lake, name, FanOutStream(table) if pushed else None))

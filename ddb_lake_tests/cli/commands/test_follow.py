@@ -20,6 +20,7 @@ from ddb_lake_tests.support.sandbox_steps import make_stream
 
 STREAMS = "warehouse: warehouse\ntables:\n  - {name: orders, changes: {streams: true}}\n"
 KINESIS = "warehouse: warehouse\ntables:\n  - {name: orders, changes: {kinesis: changes}}\n"
+FAN_OUT = KINESIS.replace("{kinesis: changes}", "{kinesis: changes, fan_out: lake}")
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def _order(sandbox: Sandbox, number: str) -> None:
     sandbox.client("dynamodb").put_item(TableName="orders", Item=item)
 
 
-@pytest.mark.parametrize("configuration", [STREAMS, KINESIS], ids=["streams", "kinesis"])
+@pytest.mark.parametrize("configuration", [STREAMS, KINESIS, FAN_OUT], ids=["streams", "kinesis", "fan-out"])
 def test_once_lands_and_applies_what_there_is(run: Run, account: Sandbox, project: Path, configuration: str) -> None:
     (project / "ddb_lake.yaml").write_text(configuration)
     account.settle()
@@ -58,6 +59,16 @@ def test_once_lands_and_applies_what_there_is(run: Run, account: Sandbox, projec
     documents = [json.loads(line) for line in again.stderr.splitlines() if line.startswith("{")]
     values = {name: value for document in documents for name, value in document.items()}
     assert (values["ddb_lake_followed"], values["ddb_lake_rows"], values["ddb_lake_lag_seconds"]) == (1, 1, 0)
+
+
+def test_doctor_examines_the_consumer_of_enhanced_fan_out(run: Run, account: Sandbox, project: Path) -> None:
+    (project / "ddb_lake.yaml").write_text(FAN_OUT)
+    kinesis = account.client("kinesis")
+    assert "`ddb-lake follow` registers the consumer lake" in run("doctor").stdout
+    stream = kinesis.describe_stream(StreamName="changes")["StreamDescription"]["StreamARN"]
+    assert kinesis.list_stream_consumers(StreamARN=stream)["Consumers"] == [], "doctor changes nothing"
+    kinesis.register_stream_consumer(StreamARN=stream, ConsumerName="lake")
+    assert "the consumer lake is active" in run("doctor").stdout
 
 
 def test_landed_objects_are_applied(run: Run, project: Path) -> None:

@@ -105,6 +105,21 @@ def test_task_reads_streams_only_if_a_table_has_them() -> None:
         assert ("dynamodb:GetRecords" in actions(statements("dagster-task", estate))) is streams
 
 
+def test_enhanced_fan_out_is_granted_for_its_consumer_to_those_that_follow_alone() -> None:
+    stream = "arn:aws:kinesis:eu-west-1:111122223333:stream/changes"
+    for role_arn, role in ((None, "follower"), (ROLE, "source")):
+        source = Source(TABLE, role_arn, streams=True, kinesis_arn=stream, fan_out="lake")
+        estate = Estate("eu-west-1", (source,))
+        (subscribed,) = [s for s in statements(role, estate) if "kinesis:SubscribeToShard" in s.actions]
+        assert subscribed.resources == (f"{stream}/consumer/lake:*",)
+        (registered,) = [s for s in statements(role, estate) if "kinesis:RegisterStreamConsumer" in s.actions]
+        assert registered.resources == (stream,)
+        other = Estate("eu-west-1", (Source(TABLE, role_arn, streams=True, kinesis_arn=stream),))
+        assert not {"kinesis:SubscribeToShard", "kinesis:RegisterStreamConsumer"} & actions(statements(role, other))
+        granted = {name for name in role_names() if "kinesis:SubscribeToShard" in actions(statements(name, estate))}
+        assert granted == {role, "source"}
+
+
 def test_unknown_role_names_those_there_are() -> None:
     with pytest.raises(UsageError, match="dagster-task, source, exporter"):
         statements("owner", Estate("eu-west-1"))

@@ -65,7 +65,7 @@ class Source:
 
     `export`: the destination of its exports, which are written with the permissions of the caller. `streams`: its
     stream is read directly, and the records land at `stream_landing`; None: anywhere in the landing. `kinesis_arn`: that of
-    the stream, if it is one of Kinesis.
+    the stream, if it is one of Kinesis. `fan_out`: the name of its consumer, if `follow` reads it by enhanced fan-out.
     """
 
     table_arn: str
@@ -75,6 +75,12 @@ class Source:
     streams: bool = False
     stream_landing: Place | None = None
     kinesis_arn: str | None = None
+    fan_out: str | None = None
+
+    @property
+    def consumer_arn(self) -> str | None:
+        """The ARN pattern of the consumer. Its ARN ends with the time of its registration."""
+        return f"{self.kinesis_arn}/consumer/{self.fan_out}:*" if self.kinesis_arn and self.fan_out else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,6 +157,19 @@ def _reading_kinesis(sources: Sequence[Source]) -> list[Statement]:
     ]
 
 
+def _subscribing(sources: Sequence[Source]) -> list[Statement]:
+    """What `follow` calls to read by enhanced fan-out.
+
+    https://docs.aws.amazon.com/streams/latest/dev/kcl-iam-permissions.html
+    """
+    pushed = [source for source in sources if source.fan_out is not None and source.role_arn is None]
+    streams, consumers = distinct(s.kinesis_arn for s in pushed), distinct(s.consumer_arn for s in pushed)
+    return [
+        Statement("RegisterConsumer", ("kinesis:RegisterStreamConsumer", "kinesis:DescribeStreamConsumer"), streams),
+        Statement("Subscribe", ("kinesis:SubscribeToShard", "kinesis:DescribeStreamConsumer"), consumers),
+    ]
+
+
 def _verifier(estate: Estate) -> list[Statement]:
     """Reads the source to compare it with the lake, which `reader` reads."""
     tables = direct_tables(estate)
@@ -241,6 +254,8 @@ def _describing(estate: Estate) -> list[Statement]:
         [s for s in estate.sources if s.streams and not s.role_arn and s.kinesis_arn is None],
     )
     keys = distinct(s.export.kms_key_arn for s in estate.sources if s.export and s.role_arn is None)
+    pushed = [s for s in estate.sources if s.fan_out is not None and s.role_arn is None]
+    consumers = (*distinct(s.kinesis_arn for s in pushed), *distinct(s.consumer_arn for s in pushed))
     return [
         Statement(
             "DescribeSource",
@@ -255,6 +270,7 @@ def _describing(estate: Estate) -> list[Statement]:
         Statement("DescribeExport", ("dynamodb:DescribeExport",), tuple(f"{arn}/export/*" for arn in tables)),
         Statement("DescribeStream", ("dynamodb:DescribeStream",), tuple(f"{s.table_arn}/stream/*" for s in streamed)),
         Statement("FindStreams", ("dynamodb:ListStreams",), ("*",) if streamed else ()),
+        Statement("DescribeConsumer", ("kinesis:DescribeStreamConsumer",), consumers),
         Statement("DescribeKey", ("kms:DescribeKey",), keys),
     ]
 
@@ -292,7 +308,7 @@ def _source(estate: Estate) -> list[Statement]:
     behind = [source for source in estate.sources if source.role_arn] or estate.sources
     inside = replace(estate, sources=tuple(replace(source, role_arn=None) for source in behind), hash_key=None)
     streams = _reading_streams(inside) if any(source.streams for source in inside.sources) else ()
-    reading = (*_verifier(inside), *_repairer(inside), *streams)
+    reading = (*_verifier(inside), *_repairer(inside), *streams, *_subscribing(inside.sources))
     return merged((*_exporter(inside), *reading, *_describing(inside), *_liveness(inside)))
 
 
@@ -309,6 +325,7 @@ def _follower(estate: Estate) -> list[Statement]:
     streams = ("stream-reader",) if any(source.streams for source in estate.sources) else ()
     exports = ("exporter",) if estate.exports else ()
     found = [s for role in ("applier", "notified", *streams, *exports) for s in _ROLES[role](estate)]
+    found += _subscribing(estate.sources)
     assumed = distinct(s.role_arn for s in estate.sources if s.role_arn)
     return [*merged(found), Statement("ReachSources", ("sts:AssumeRole",), assumed)]
 
