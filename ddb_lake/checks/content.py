@@ -12,6 +12,7 @@ from ddb_lake.core.verify.outcome import Listing, Outcome, judged, unknown
 from ddb_lake.errors import UsageError
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.exports_to_load import newest_full_export
+from ddb_lake.pipeline.protection import remedy
 from ddb_lake.pipeline.read.verification_report import Report, keep_report
 from ddb_lake.pipeline.verify.full import verify_export, verify_scan
 
@@ -77,5 +78,5 @@ def content_outcome(report: Report) -> Outcome:
     text = f"{count_text(report.total, 'key differs', 'keys differ')} from {report.source}: {counted}."
     text += f" {report.doubtful} of them may be changing." if report.doubtful else ""
     text += explained_text(report)
-    text += f" `ddb-lake repair {report.table}` repairs them."
+    text += f" {remedy(report.table, report.changed_rules)}"
     return judged(False, text, figures, certain=report.outcome == "different")

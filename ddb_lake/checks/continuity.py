@@ -7,6 +7,7 @@ from ddb_lake.config import seconds
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.core.verify.outcome import Figures, Listing, Outcome, judged, unknown
+from ddb_lake.pipeline.protection import former_values_text
 from ddb_lake.pipeline.verify.continuity import Continuity, examine_continuity
 
 CONTINUITY_QUESTION = "whether change records are missing in the changelog"
@@ -41,6 +42,8 @@ def continuity(subject: Subject) -> Outcome:
 
 def continuity_outcome(found: Continuity) -> Outcome:
     """The outcome of an examination."""
+    if found.changed_rules:
+        return unknown(former_values_text(found.table, found.changed_rules), _figures(found))
     if not found.records and not found.gaps:
         return unknown("the changelog has no change record yet")
     figures = _figures(found)

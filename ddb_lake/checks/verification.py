@@ -4,6 +4,7 @@ from ddb_lake.checks.check import Subject
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.time_text import time_text
 from ddb_lake.core.verify.outcome import Listing, Outcome, judged, unknown
+from ddb_lake.pipeline.protection import remedy
 from ddb_lake.pipeline.read.verification_report import Report
 from ddb_lake.pipeline.verify.daily_sample import DailySample, sample_daily
 
@@ -49,7 +50,7 @@ def sample_outcome(sample: DailySample) -> Outcome:
     )
     if report.doubtful:
         text += f" {report.doubtful} of them are still being judged: a change under way may explain them."
-    text += f" `ddb-lake repair {report.table}` repairs them."
+    text += f" {remedy(report.table, report.changed_rules)}"
     return judged(False, f"{text}{late}", figures, certain=report.outcome == "different")
 
 

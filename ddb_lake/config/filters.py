@@ -1,15 +1,15 @@
-"""The settings of a filter: which items of the source the lake has, by their key."""
+"""The settings of a filter: which items of the source the lake has, by their key or the entity of it."""
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ddb_lake.config.base import Settings
+from ddb_lake.config.base import Settings, Texts
 from ddb_lake.core.protection.key_filter import KeyFilter
-from ddb_lake.core.schema.key_patterns import KeyPattern
+from ddb_lake.core.schema.key_patterns import EntityRule, KeyPattern
 
 
 def _listed(given: Any) -> Any:
@@ -24,7 +24,7 @@ KeyPatternTexts = Annotated[
 
 
 class FilterSettings(Settings):
-    """Which items of the source the lake has, by patterns of the key as in `entities`."""
+    """Which items of the source the lake has, by patterns of the key as in `entities`, or by the names of entities."""
 
     include: KeyPatternTexts = Field(
         (),
@@ -34,20 +34,32 @@ class FilterSettings(Settings):
         (), description="Patterns by key attribute, or a list of such mappings: an item of the lake matches none."
     )
 
+    include_entities: Texts = Field(
+        (), description="Names of entities: their items are in the lake, beside those that `include` matches."
+    )
+    exclude_entities: Texts = Field((), description="Names of entities: their items are not in the lake.")
+
     @model_validator(mode="after")
     def _has_patterns(self) -> Self:
-        if not self.include and not self.exclude:
-            raise ValueError('give `include`, `exclude` or both: patterns by key attribute, such as {PK: "USER#*"}')
         for name, given in (("include", self.include), ("exclude", self.exclude)):
             if any(not patterns for patterns in given):
                 raise ValueError(f"{name}: a mapping without a pattern matches every item")
-        assert self.key_filter, "it has a pattern; a text that is no pattern is a ValueError"
+        if not self.key_filter(()):  # a text that is no pattern is a ValueError
+            raise ValueError(
+                'give `include`, `exclude` or both: patterns by key attribute, such as {PK: "USER#*"}; or `include_entities` or'
+                " `exclude_entities`: names of entities"
+            )
         return self
 
-    @cached_property
-    def key_filter(self) -> KeyFilter:
-        """The filter. Raises ValueError for a text that is no pattern."""
-        return KeyFilter(tuple(map(_parsed, self.include)), tuple(map(_parsed, self.exclude)))
+    def key_filter(self, entities: Sequence[EntityRule]) -> KeyFilter:
+        """The filter of a table with these entities. Raises ValueError for a text that is no pattern."""
+        return KeyFilter(
+            tuple(map(_parsed, self.include)),
+            tuple(map(_parsed, self.exclude)),
+            frozenset(self.include_entities),
+            frozenset(self.exclude_entities),
+            tuple(entities),
+        )
 
 
 def _parsed(patterns: dict[str, str]) -> dict[str, KeyPattern]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -50,7 +51,7 @@ class TableSettings(Settings):
         " out of the lake.",
     )
     filter: FilterSettings | None = Field(
-        None, description="Which items of the source the lake has, by patterns of the key; default: all."
+        None, description="Which items of the source the lake has, by patterns of the key or by entities; default: all."
     )
     entities: tuple[EntitySettings, ...] = Field(
         (),
@@ -154,11 +155,18 @@ class TableSettings(Settings):
 
     @model_validator(mode="after")
     def _key_is_not_protected(self) -> Self:
-        for name in self.key:
-            if name in self.protecting_rules:
-                raise ValueError(key_fault(name, self.protecting_rules[name]))
+        if fault := key_fault(self.protecting_rules, self.key):
+            raise ValueError(fault)
         for name in sorted(self.key_filter.attributes - set(self.key)) if self.key else ():
             raise ValueError(filter_fault(name, self.key))
+        return self
+
+    @model_validator(mode="after")
+    def _filter_names_entities(self) -> Self:
+        for name in sorted(self.key_filter.entity_names - set(self.entity_names)):
+            similar = difflib.get_close_matches(name, self.entity_names, n=1)
+            guess = f" (did you mean {similar[0]!r}?)" if similar else ""
+            raise ValueError(f"filter: {name!r} is no entity of the table{guess}")
         return self
 
     @model_validator(mode="after")
@@ -185,7 +193,9 @@ class TableSettings(Settings):
     @property
     def key_filter(self) -> KeyFilter:
         """Which items of the source the lake has."""
-        return self.filter.key_filter if self.filter is not None else KeyFilter()
+        if self.filter is None:
+            return KeyFilter()
+        return self.filter.key_filter([entity.rule for entity in self.entities])
 
     @property
     def protecting_rules(self) -> dict[str, Rule]:

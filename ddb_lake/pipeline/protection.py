@@ -40,6 +40,16 @@ def former_values_text(name: str, changed: tuple[str, ...]) -> str:
     )
 
 
+def remedy(name: str, changed: tuple[str, ...]) -> str:
+    """The sentence that says what to do about differences between a table and its source. `changed`: `changed_rules`."""
+    if changed:
+        return (
+            f"Files of the lake were written with other settings of {', '.join(changed)}, so the lake can differ without a fault:"
+            f" `ddb-lake rebuild {name}` writes them again. Verify afterwards."
+        )
+    return f"`ddb-lake repair {name}` repairs them."
+
+
 def warn_of_former_values(lake: Lake, name: str) -> None:
     """Warn if the rules of a table's protected attributes changed since its files were begun."""
     changed = changed_rules(lake, name, lake.protection(name).stored)

@@ -37,6 +37,7 @@ def test_rules_are_read_by_attribute() -> None:
     [
         ({"a": {"drop": True, "hash": True}}, "drop and hash: an attribute has one rule"),
         ({"a": {"mask": True, "type": "long"}}, "type and mask: a dropped attribute has no column"),
+        ({"id.name": {"hash": True}}, "columns.id.name: hash is not possible for an attribute of the key"),
         ({"id": {"mask": True}}, "columns.id: mask is not possible for an attribute of the key"),
         ({"a": {"mask": {"keep_last": -1}}}, "greater than or equal to 0"),
         ({"a": {"mask": {"keep_lst": 4}}}, "unknown setting 'keep_lst' (did you mean 'keep_last'?)"),
@@ -70,13 +71,14 @@ def test_filter_is_a_mapping_or_a_list_of_them() -> None:
         ({"include": [{}]}, "include: a mapping without a pattern matches every item"),
         ({"include": {"id": "{"}}, "id: '{': a part is {name}"),
         ({"exclude": {"other": "a"}}, "filter: 'other' is no key attribute; the key is id"),
+        ({"exclude_entities": "usr"}, "filter: 'usr' is no entity of the table (did you mean 'user'?)"),
         ({"inclde": {"id": "a"}}, "unknown setting 'inclde' (did you mean 'include'?)"),
     ],
     ids=str,
 )
 def test_mistake_in_a_filter_is_reported(tmp_path: Path, given: dict[str, Any], said: str) -> None:
     path = tmp_path / "lake.yaml"
-    path.write_text(yaml.safe_dump(document({}, filter=given)))
+    path.write_text(yaml.safe_dump(document({}, filter=given, entities=[{"name": "user"}])))
     with pytest.raises(ConfigError) as raised:
         load_settings(path, {})
     assert said in str(raised.value) and "line " in str(raised.value)

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from ddb_lake.aws.session import session
 from ddb_lake.checks import content
 from ddb_lake.checks.check import Subject, reads_aws
+from ddb_lake.checks.content import content_outcome
+from ddb_lake.checks.continuity import continuity_outcome
 from ddb_lake.checks.registry import CHECKS
 from ddb_lake.config import parse_settings
 from ddb_lake.errors import CheckFailed, ConfigError, ExportError, UsageError
@@ -38,8 +40,10 @@ from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.protection import changed_rules
 from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.read.quarantine import show_quarantine
+from ddb_lake.pipeline.read.verification_report import report_of
 from ddb_lake.pipeline.verify.canary import canary_sign
 from ddb_lake.pipeline.verify.conservation import NotComparedError, compare_counts
+from ddb_lake.pipeline.verify.continuity import examine_continuity
 from ddb_lake.pipeline.verify.full import verify_export, verify_scan
 from ddb_lake.pipeline.verify.repair import repair_from_source
 from ddb_lake.sandbox import Sandbox
@@ -96,6 +100,9 @@ SECRET = {
     "card": {"N": f"{DIGITS}1234"},
     "pin": {"B": BINARY},
     "address": {"M": {"street": {"S": f"{NEEDLE}one"}, "door": {"N": f"{DIGITS}77"}, "city": {"S": "Ghent"}}},
+    "lines": {"L": [{"M": {"email": {"S": f"{NEEDLE}mail"}}}, {"S": f"{NEEDLE}odd"}]},
+    "phones": {"N": f"{DIGITS}55"},
+    "logins": {"L": [{"L": [{"M": {"ip": {"B": BINARY}}}]}, {"S": f"{NEEDLE}odd"}]},
 }
 
 
@@ -285,6 +292,12 @@ def test_missing_key_of_hashes_is_an_error_before_anything_is_written(
 
 
 FILTER = {"include": [{"id": "a*"}, {"id": "*c"}], "exclude": {"id": "*b"}}
+KINDS = [{"name": name, "key": {"id": text}} for name, text in (("bee", "*b"), ("one", "a*"), ("two", "*c"))]
+FILTERED: tuple[dict[str, Any], ...] = (
+    {"filter": FILTER},
+    {"filter": {"include_entities": ["one", "two"]}, "entities": KINDS},
+    {"filter": {"exclude_entities": ["rest", "bee"]}, "entities": [*KINDS, {"name": "rest"}]},
+)
 
 
 def is_kept(key: str) -> bool:
@@ -315,9 +328,13 @@ def filtered_histories(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict
 
 
 @examples(3, 20, 100)
-@given(filtered_histories(), st.sampled_from((LocalExecutor, partial(SparkExecutor, carrier=InlineCarrier()))))
+@given(
+    filtered_histories(),
+    st.sampled_from((LocalExecutor, partial(SparkExecutor, carrier=InlineCarrier()))),
+    st.sampled_from(FILTERED),
+)
 def test_lake_with_a_filter_is_the_lake_of_a_source_without_the_other_items(
-    history: tuple[list[Any], list[Any]], executor: Callable[..., Any]
+    history: tuple[list[Any], list[Any]], executor: Callable[..., Any], filtered: dict[str, Any]
 ) -> None:
     exported, records = history
     kept = [one for one in exported if is_kept(one["id"]["S"])]
@@ -326,7 +343,7 @@ def test_lake_with_a_filter_is_the_lake_of_a_source_without_the_other_items(
         folders = Path(name, "real"), Path(name, "model")
         found = []
         for folder, items, landed, table in zip(
-            folders, (exported, kept), (records, kept_records), ({"filter": FILTER}, {}), strict=True
+            folders, (exported, kept), (records, kept_records), (filtered, {}), strict=True
         ):
             manifest = str(full(items[::2], items[1::2], at_us=T0_US).write(folder / "exports"))
             land(folder / "landing/2026/03/01/09/one", *landed)
@@ -352,12 +369,20 @@ def test_changed_filter_is_reported_and_a_rebuild_finds_lost_objects_nevertheles
         apply_objects(opened, NAME, [str(tmp_path / "landing")])
     with protected_lake(tmp_path, columns={}, filter=FILTER) as opened:
         assert changed_rules(opened, NAME) == ("filter",)
+        source = str(full([item("a", p="plain"), item("b")], at_us=T0_US + 60 * MINUTE_US).write(tmp_path / "exports"))
+        report = verify_export(opened, NAME, source)
+        assert (report.kinds, report.changed_rules) == ({"extra": 1}, ("filter",))
+        assert report_of(json.loads(json.dumps(report.to_json()))) == report
+        said = content_outcome(report).text
+        assert "`ddb-lake rebuild orders`" in said and "repair" not in said
+        assert continuity_outcome(examine_continuity(opened, NAME)).state == "unknown"
         moved = (folder / "a").rename(tmp_path / "away")
         with pytest.raises(CheckFailed, match="landing/2026/03/01/09/a"):
             rebuild_table(opened, NAME)
         moved.rename(folder / "a")
         assert rebuild_table(opened, NAME).dropped == 0
-        assert changed_rules(opened, NAME) == ()
+        assert changed_rules(opened, NAME) == verify_export(opened, NAME, source).changed_rules == ()
+        assert not examine_continuity(opened, NAME).changed_rules
         assert [one["id"]["S"] for one in living(opened)] == ["a"]
     with protected_lake(tmp_path, columns={}) as opened:
         assert changed_rules(opened, NAME) == ("filter",)

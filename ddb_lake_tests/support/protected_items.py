@@ -22,6 +22,10 @@ COLUMNS: dict[str, Any] = {
     "pin": {"mask": True},
     "address.street": {"drop": True},
     "address.door": {"hash": True},
+    "lines[].email": {"hash": True},
+    "lines[].card.number": {"mask": {"keep_last": 4}},
+    "phones[]": {"mask": {"keep_last": 2}},
+    "logins[][].ip": {"drop": True},
 }
 
 NEEDLE = "walnut-street-221b-"
@@ -40,12 +44,58 @@ def expected(item: Mapping[str, Any]) -> dict[str, Any]:
         found["card"] = _masked(found["card"], 4)
     if "pin" in found:
         found["pin"] = {"S": "****"}
-    if "M" in found.get("address", {}):
-        members = {name: value for name, value in found["address"]["M"].items() if name != "street"}
-        if "door" in members:
-            members["door"] = _hashed(members["door"])
-        found["address"] = {"M": members}
+    if "address" in found and "NULL" not in found["address"]:
+        found["address"] = _address(found["address"])
+    if "lines" in found and "NULL" not in found["lines"]:
+        lines = found["lines"].get("L")
+        found["lines"] = {"S": "****"} if lines is None else {"L": [_line(line) for line in lines]}
+    if "phones" in found and "NULL" not in found["phones"]:
+        phones = found["phones"].get("L")
+        found["phones"] = (
+            _masked(found["phones"], 2) if phones is None else {"L": [_masked(phone, 2) for phone in phones]}
+        )
+    if "logins" in found and "NULL" not in found["logins"]:
+        days = found.pop("logins").get("L")
+        if days is not None:
+            found["logins"] = {"L": [_day(day) for day in days if "L" in day or "NULL" in day]}
     return found
+
+
+def _address(value: Mapping[str, Any]) -> dict[str, Any]:
+    if "M" not in value:
+        return {"S": "****"}  # its members' rules differ
+    members = {name: member for name, member in value["M"].items() if name != "street"}
+    if "door" in members:
+        members["door"] = _hashed(members["door"])
+    return {"M": members}
+
+
+def _line(line: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "NULL" in line:
+        return line
+    if "M" not in line:
+        return {"S": "****"}
+    members = dict(line["M"])
+    if "email" in members:
+        members["email"] = _hashed(members["email"])
+    card = members.get("card", {"NULL": True})
+    if "M" in card:
+        number = {"number": _masked(card["M"]["number"], 4)} if "number" in card["M"] else {}
+        members["card"] = {"M": {**card["M"], **number}}
+    elif "NULL" not in card:
+        members["card"] = _masked(card, 4)
+    return {"M": members}
+
+
+def _day(day: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "L" not in day:
+        return day
+    logins = [login for login in day["L"] if "M" in login or "NULL" in login]
+    without = [
+        {"M": {name: value for name, value in one["M"].items() if name != "ip"}} if "M" in one else one
+        for one in logins
+    ]
+    return {"L": without}
 
 
 def expected_record(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,10 +176,43 @@ def bodies(draw: st.DrawFn) -> dict[str, Any]:
     hidden = st.dictionaries(st.sampled_from(("email", "note", "card", "pin")), hidden_values(), max_size=4)
     inner = st.dictionaries(st.sampled_from(("street", "door")), hidden_values(), max_size=2)
     city: st.SearchStrategy[dict[str, Any]] = st.sampled_from(({}, {"city": {"S": "Ghent"}}))
-    address = st.one_of(st.just({"S": "no map"}), st.builds(lambda a, b: {"M": {**a, **b}}, inner, city))
+    address = st.one_of(hidden_no_maps(), st.builds(lambda a, b: {"M": {**a, **b}}, inner, city))
     open_values = st.sampled_from(({"N": "1"}, {"S": "plain"}, {"BOOL": False}, {"SS": ["a", "b"]}))
     body = draw(hidden)
     if draw(st.booleans()):
         body["address"] = draw(address)
+    for name, value in (("lines", _lines()), ("phones", _phones()), ("logins", _logins())):
+        if draw(st.integers(0, 2)) == 0:
+            body[name] = draw(value)
     body["v"] = draw(open_values)
     return body
+
+
+def hidden_no_maps() -> st.SearchStrategy[dict[str, Any]]:
+    """Hidden values that are no maps, in place of a map with protected members."""
+    return hidden_values().filter(lambda value: "M" not in value)
+
+
+def _listed(elements: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.lists(elements, max_size=2).map(lambda found: {"L": found})
+
+
+def _lines() -> st.SearchStrategy[dict[str, Any]]:
+    number = st.fixed_dictionaries({}, optional={"number": hidden_values(), "kind": st.just({"S": "debit"})})
+    card = st.one_of(number.map(lambda members: {"M": members}), hidden_no_maps())
+    line = st.fixed_dictionaries({}, optional={"email": hidden_values(), "card": card, "n": st.just({"N": "1"})})
+    return _or_no_list(_listed(st.one_of(line.map(lambda members: {"M": members}), hidden_no_maps())))
+
+
+def _phones() -> st.SearchStrategy[dict[str, Any]]:
+    return _or_no_list(_listed(hidden_values()))
+
+
+def _logins() -> st.SearchStrategy[dict[str, Any]]:
+    login = st.fixed_dictionaries({}, optional={"ip": hidden_values(), "at": st.just({"S": "noon"})})
+    logins = _listed(st.one_of(login.map(lambda members: {"M": members}), hidden_no_maps()))
+    return _or_no_list(_listed(st.one_of(logins, hidden_values().filter(lambda value: "L" not in value))))
+
+
+def _or_no_list(lists: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.one_of(lists, hidden_values().filter(lambda value: "L" not in value))

@@ -176,6 +176,8 @@ def _print_cost(table: str, cost: Cost) -> None:
 
 
 def _print_report(report: Report, as_json: bool) -> None:
+    from ddb_lake.pipeline.protection import remedy
+
     if as_json:
         document = report.to_json()
         for name in ("read_from", "read_to", "watermark"):
@@ -207,7 +209,7 @@ def _print_report(report: Report, as_json: bool) -> None:
         print_table(("difference", "", "of", *report.differences[0].key), rows)
         if report.total > SHOWN:
             echo(f"({count_text(report.total - SHOWN, 'more difference', 'more differences')}; --json has them)")
-        echo(f"`ddb-lake repair {report.table}` repairs them.")
+        echo(remedy(report.table, report.changed_rules))
     for remark in report.notes:
         note(remark)
 

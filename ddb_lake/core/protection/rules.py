@@ -2,6 +2,9 @@
 
 `Protection` has the rules of a table and its filter, which decide together which part of an item enters the lake.
 
+A rule can be for members of maps and elements of lists (`orders[].email`). A value above them that is no map or list, as the rules
+expect, is protected as a whole: otherwise an attribute of another type would keep what the rules hide.
+
 A rule is applied again to what it returned whenever bytes that ddb_lake landed itself are read, so each rule is idempotent:
 `protect(protect(item)) == protect(item)`. A masked value is masked to itself. A hashed value ends with a check that only the key
 can make, by which it is recognised.
@@ -10,7 +13,8 @@ can make, by which it is recognised.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final, TypeAlias
@@ -30,8 +34,12 @@ KEY_ID: Final = ""
 FILTER: Final = "\0filter"
 """Where `Protection.stored` has the id of the key and the filter; no attribute in a configuration has these names."""
 
+ELEMENTS: Final = "[]"
+"""After the path of a list in the path of a rule: its elements."""
+
 _DIGEST_CHARS: Final = 64
 _CHECK_CHARS: Final = 16
+_STEP: Final = re.compile(r"\.|\[\](?=\.|\[|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +71,26 @@ class Mask:
 Rule: TypeAlias = Drop | Hash | Mask
 
 
+@dataclass(frozen=True, slots=True)
+class _Below:
+    """What the rules expect of a value that is above protected ones.
+
+    Attributes:
+        rule: protects the value if it is neither of these types.
+        tags: `M` if a rule is for a member, `L` if one is for an element.
+    """
+
+    rule: Rule
+    tags: frozenset[str]
+
+
 @dataclass(frozen=True)
 class Protection:
     """The rules and the filter of a table. False if there is none.
 
     Attributes:
-        rules: by attribute; names of members of maps follow after a dot (`address.street`).
+        rules: by attribute; names of members of maps follow after a dot (`address.street`), elements of lists are `[]`
+            (`orders[].email`, `phones[]`).
         key: the key of hashes; None if no rule is a hash.
         key_filter: which items the lake has.
     """
@@ -91,10 +113,18 @@ class Protection:
             return False
 
     @cached_property
-    def _maps(self) -> frozenset[str]:
-        """The attributes above those of the rules."""
-        names = [path.split(".") for path in self.rules]
-        return frozenset(".".join(parts[:end]) for parts in names for end in range(1, len(parts)))
+    def _below(self) -> dict[str, _Below]:
+        """The paths above those of the rules."""
+        rules: dict[str, set[Rule]] = {}
+        tags: dict[str, set[str]] = {}
+        for path, rule in self.rules.items():
+            for above, tag in _above(path):
+                rules.setdefault(above, set()).add(rule)
+                tags.setdefault(above, set()).add(tag)
+        return {
+            path: _Below(next(iter(of_path)) if len(of_path) == 1 else Mask(), frozenset(tags[path]))
+            for path, of_path in rules.items()
+        }
 
     def covers(self, path: Sequence[str]) -> bool:
         """Whether the values at a path of names are protected: a rule is for it, or for a map above it."""
@@ -102,34 +132,42 @@ class Protection:
 
     def check_key(self, key: Sequence[str], table: str) -> None:
         """Raise ConfigError if a rule is for an attribute of the key, or a pattern of the filter for another one."""
-        for name in key:
-            if name in self.rules:
-                raise ConfigError(key_fault(name, self.rules[name]), table=table)
+        if fault := key_fault(self.rules, key):
+            raise ConfigError(fault, table=table)
         for name in sorted(self.key_filter.attributes - set(key)):
             raise ConfigError(filter_fault(name, key), table=table)
 
     def protect(self, item: Item) -> Item:
         """A checked item of DynamoDB JSON without the values that the lake may not have; the same object if it has none."""
-        return self._protected(item, "") if self.rules else item
+        return self._members(item, "") if self.rules else item
 
-    def _protected(self, item: Item, above: str) -> Item:
+    def _members(self, members: Item, above: str) -> Item:
         changed: Item | None = None
-        for name, value in item.items():
-            path = above + name
-            rule = self.rules.get(path)
-            new: AttributeValue | None = value
-            if rule is not None:
-                new = self._value(rule, value)
-            elif path in self._maps and "M" in value:
-                members = self._protected(value["M"], f"{path}.")
-                new = value if members is value["M"] else {"M": members}
+        for name, value in members.items():
+            new = self._at(above + name, value)
             if new is not value:
-                changed = dict(item) if changed is None else changed
+                changed = dict(members) if changed is None else changed
                 if new is None:
                     del changed[name]
                 else:
                     changed[name] = new
-        return item if changed is None else changed
+        return members if changed is None else changed
+
+    def _at(self, path: str, value: AttributeValue) -> AttributeValue | None:
+        """The value at a path as the lake may have it; the same object if that is the value, None if it is dropped."""
+        if (rule := self.rules.get(path)) is not None:
+            return self._value(rule, value)
+        below = self._below.get(path)
+        if below is None or "NULL" in value:
+            return value
+        if "M" in value and "M" in below.tags:
+            members = self._members(value["M"], f"{path}.")
+            return value if members is value["M"] else {"M": members}
+        if "L" in value and "L" in below.tags:
+            found = [self._at(path + ELEMENTS, element) for element in value["L"]]
+            is_same = all(new is old for new, old in zip(found, value["L"], strict=True))
+            return value if is_same else {"L": [element for element in found if element is not None]}
+        return self._value(below.rule, value)
 
     def _value(self, rule: Rule, value: AttributeValue) -> AttributeValue | None:
         if isinstance(rule, Drop):
@@ -173,8 +211,19 @@ class Protection:
 
 def stored_rules(rules: Mapping[str, Rule], key_filter: KeyFilter) -> dict[str, str]:
     """`Protection.stored` without the key's id."""
-    stored = {path: str(rule) for path, rule in sorted(rules.items())}
+    stored = {path: _stored(path, rule) for path, rule in sorted(rules.items())}
     return stored | {FILTER: key_filter.text} if key_filter else stored
+
+
+def _stored(path: str, rule: Rule) -> str:
+    """A rule of a member also states that a value above it is protected as a whole: files of former versions may have such values."""
+    return f"{rule}, or all above" if any(_above(path)) else str(rule)
+
+
+def _above(path: str) -> Iterator[tuple[str, str]]:
+    """The paths above a path, each with the type that the value there has if it has the next one within it."""
+    for found in _STEP.finditer(path):
+        yield path[: found.start()], "L" if found[0] == ELEMENTS else "M"
 
 
 def hashed(value: AttributeValue, key: bytes) -> str:
@@ -219,9 +268,15 @@ def filter_fault(name: str, key: Sequence[str]) -> str:
     return f"filter: {name!r} is no key attribute; the key is {', '.join(key)}"
 
 
-def key_fault(name: str, rule: Rule) -> str:
-    """Why a rule cannot be for an attribute of the key."""
-    return (
-        f"columns.{name}: {str(rule).split()[0]} is not possible for an attribute of the key: changes, `verify`, `erase` and `restore` find"
-        " an item by its key"
-    )
+def key_fault(rules: Mapping[str, Rule], key: Sequence[str]) -> str:
+    """Why a rule, or one of several, is not possible, because it protects an attribute of the key; empty if none does.
+
+    A rule for a member of a key attribute would protect the attribute, which is no map.
+    """
+    for path, rule in rules.items():
+        if any(name == path or name in (above for above, _ in _above(path)) for name in key):
+            return (
+                f"columns.{path}: {str(rule).split()[0]} is not possible for an attribute of the key: changes, `verify`, `erase` and"
+                " `restore` find an item by its key"
+            )
+    return ""

@@ -59,6 +59,11 @@ def key_values(keys: Mapping[str, AttributeValue], names: Sequence[str]) -> dict
     return {name: key_text(keys, (name,)).partition(":")[2] for name in names}
 
 
+def canonical_key(keys: Mapping[str, AttributeValue], names: Sequence[str]) -> dict[str, AttributeValue]:
+    """The attributes of a primary key as DynamoDB writes them: `{"N": "1.0"}` is `{"N": "1"}`. Raises UndecodableError as `key_text`."""
+    return {name: {next(iter(keys[name])): text} for name, text in key_values(keys, names).items()}
+
+
 def key_hash(text: str) -> int:
     """63 bits of the MD5 of a key's text: the last eight bytes, little-endian, without the lowest bit.
 

@@ -35,9 +35,10 @@ from pyiceberg.table import Table
 
 from ddb_lake.aws.landing_writer import Landing
 from ddb_lake.core.layout.table_names import CHANGES, ERASURES_FOLDER, QUARANTINE, entity_table
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.retry_policy import retry_commit
 from ddb_lake.core.values.change_record import Item
-from ddb_lake.core.values.primary_key import check_keys, key_hash, key_text
+from ddb_lake.core.values.primary_key import canonical_key, check_keys, key_hash, key_text
 from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import carried, literal, literals
@@ -88,8 +89,8 @@ def erase_keys(
 
     Raises:
         ConfigError: the table is not configured, or its key is not known.
-        UsageError: a key is not one of this table; or no key is given; or a rebuild of the table is running; or the table is
-            replicated to MySQL, and `replicas` is empty (`mysql.erase.erase_with_replica` has it).
+        UsageError: a key is not one of this table, or has further attributes; or no key is given; or a rebuild of the table is
+            running; or the table is replicated to MySQL, and `replicas` is empty (`mysql.erase.erase_with_replica` has it).
         CheckFailed: after all steps a file still has one of the keys. The erasure is not complete.
         DamagedError: a file of the table cannot be read. What was erased before stays erased.
         TransientError: another writer committed first in each attempt. Repeat the call.
@@ -139,10 +140,17 @@ def _by_text(name: str, names: Sequence[str], keys: Sequence[Item]) -> dict[str,
     distinct: dict[str, Item] = {}
     for number, key in enumerate(keys, start=1):
         try:
-            own = {part: key[part] for part in names if part in key}
-            check_keys(own)
+            check_keys({part: key[part] for part in names if part in key})
+            own = canonical_key(key, names)
+            further = len(key) - len(own)
+            if further:
+                raise UndecodableError(
+                    f"it has {count_text(further, 'further attribute')}, by which nothing is selected"
+                )
             distinct[key_text(own, names)] = own
-        except UndecodableError as error:  # it does not quote the value
+        except (
+            UndecodableError
+        ) as error:  # it quotes neither a value nor a name, which may be a value in the wrong place
             raise UsageError(
                 f"key {number} is not one of this table, whose key is {list(names)}: {error}", table=name
             ) from None

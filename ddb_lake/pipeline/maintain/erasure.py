@@ -30,7 +30,7 @@ class EraseRequest:
     """What to erase.
 
     Attributes:
-        keys: the keys, as DynamoDB JSON; further attributes are ignored.
+        keys: the keys, as DynamoDB JSON without further attributes. A number may have any spelling.
         allow_recreation: accept changes of the keys from after the erasure. By default they are refused.
         others_landing: also change landed objects and exports that AWS services wrote.
         command: how it was requested, for the audit row. It must not have a value of an item.
@@ -99,7 +99,7 @@ class Erasure:
         request: what to erase.
         session: a session that has `ERASED_KEYS`.
         key_names: the key attributes.
-        keys: the keys by their text.
+        keys: the keys by their text, with canonical values.
         removed: what was removed, by place.
         not_reached: what could not be changed.
     """

@@ -70,6 +70,8 @@ class Report:
         kinds: the number of all differences by kind (`core.verify.verdicts.DifferenceKind`).
         differences: at most `pipeline.verify.compare.MAX_LISTED` of them.
         cost: what reading the source took.
+        changed_rules: the settings with which the files were not written (`pipeline.protection.changed_rules`), so that a rebuild and
+            no repair is the remedy.
     """
 
     table: str
@@ -89,6 +91,7 @@ class Report:
     cost: Cost = field(default_factory=Cost)
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    changed_rules: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -102,6 +105,7 @@ class Report:
             "differences": [found.to_json() for found in self.differences],
             "cost": {"read_units": self.cost.read_units, "export_gb": self.cost.export_gb, "usd": self.cost.usd},
             "notes": list(self.notes),
+            "changed_rules": list(self.changed_rules),
         }
 
 
@@ -109,7 +113,13 @@ def report_of(document: Mapping[str, Any]) -> Report:
     """The report that `Report.to_json` wrote."""
     figures: dict[str, Any] = {name: document[name] for name in _FIGURES}
     differences = tuple(Difference(**found) for found in document["differences"])
-    return Report(**figures, differences=differences, cost=Cost(**document["cost"]), notes=tuple(document["notes"]))
+    return Report(
+        **figures,
+        differences=differences,
+        cost=Cost(**document["cost"]),
+        notes=tuple(document["notes"]),
+        changed_rules=tuple(document.get("changed_rules", ())),
+    )
 
 
 def keep_report(lake: Lake, report: Report) -> None:

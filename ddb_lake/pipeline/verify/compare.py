@@ -46,6 +46,7 @@ from ddb_lake.lake.scan import live_files, scan_table
 from ddb_lake.pipeline.apply.erasures import read_erased_keys
 from ddb_lake.pipeline.merge.sources import records_sql
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.protection import changed_rules
 from ddb_lake.pipeline.read.replay import View, replay, view
 from ddb_lake.pipeline.read.verification_report import Cost, Outcome, Report, Strength
 from ddb_lake.pipeline.table_identity import check_source
@@ -302,6 +303,7 @@ def make_report(lake: Lake, comparison: Comparison, started: float) -> Report:
         cost=Cost(read_units=comparison.read_units),
         seconds=time.monotonic() - started,
         notes=notes,
+        changed_rules=changed_rules(lake, comparison.table, lake.protection(comparison.table).stored),
     )
 
 

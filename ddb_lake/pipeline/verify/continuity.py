@@ -60,6 +60,7 @@ from ddb_lake.lake.state import ChangesState
 from ddb_lake.pipeline.capture.gap_log import update_log
 from ddb_lake.pipeline.merge.sources import export_rows, images_sql, scan_records
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.protection import changed_rules
 from ddb_lake.pipeline.read.replay import View, view
 
 DAY_US = 86_400_000_000
@@ -131,6 +132,8 @@ class Continuity:
         listed: at most `MAX_LISTED` of the breaks, those that nothing explains first.
         gaps: the open gaps of kind `discontinuous` after the examination.
         seconds: the duration.
+        changed_rules: the settings with which the files were not written (`pipeline.protection.changed_rules`). If there is one,
+            nothing was examined and nothing recorded: images by other rules differ, although no change is missing.
     """
 
     table: str
@@ -147,6 +150,7 @@ class Continuity:
     listed: tuple[KeyBreak, ...] = ()
     gaps: tuple[Gap, ...] = ()
     seconds: float = 0.0
+    changed_rules: tuple[str, ...] = ()
 
     @property
     def missing(self) -> int:
@@ -172,6 +176,7 @@ class Continuity:
             "breaks": [found.to_json() for found in self.listed],
             "gaps": [gap.to_json() for gap in self.gaps],
             "seconds": self.seconds,
+            "changed_rules": list(self.changed_rules),
         }
 
 
@@ -193,6 +198,8 @@ def examine_continuity(lake: Lake, name: str, span_us: int | None = None) -> Con
     seen = view(lake, name)
     if seen.changes is None or seen.log.last_change_us is None:
         return Continuity(name, gaps=_open_gaps(seen.log))
+    if changed := changed_rules(lake, name, lake.protection(name).stored):
+        return Continuity(name, gaps=_open_gaps(seen.log), changed_rules=changed)
     since_us = None
     if span_us is not None:
         since_us = min(int(lake.now().timestamp() * 1_000_000), seen.log.last_change_us) - span_us

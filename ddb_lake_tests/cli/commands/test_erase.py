@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ddb_lake_tests.support.command_line import Run
+from ddb_lake_tests.support.effort import cases
 from ddb_lake_tests.support.landed_files import EXPORT_US, change, order, write_changes
 
 KEY = '{"customer": "annabel", "order_id": 12}'
@@ -63,12 +64,27 @@ def test_keys_of_a_file_are_erased(applied: Run, project: Path) -> None:
         '{"customer": "annabel"}',
         '{"customer": "annabel", "order_id": [1]}',
         '{"customer": "bob", "customer": "annabel", "order_id": 12}',
+        '{"customer": "annabel", "order_id": 12, "note": "x"}',
+        '{"customer": "annabel", "order_id": NaN}',
     ],
 )
 def test_wrong_key_is_an_error_that_does_not_quote_it(applied: Run, key: str) -> None:
     result = applied("erase", "orders", "--key", key, "--yes")
     assert result.exit_code != 0 and "annabel" not in result.output
     assert rows(applied) == ["annabel", "bob"]
+
+
+def test_error_of_a_key_with_further_attributes_names_the_key(applied: Run) -> None:
+    result = applied("erase", "orders", "--key", '{"customer": "annabel", "order_id": 12, "secret": "x"}', "--yes")
+    assert "whose key is ['customer', 'order_id']: it has 1 further attribute" in result.stderr
+    assert "secret" not in result.output
+
+
+@pytest.mark.parametrize("spelled", cases(("1.2e1", "12.0", '{"N": "+012"}'), quick=("1.2e1",)))
+def test_number_of_a_key_may_have_any_spelling(applied: Run, spelled: str) -> None:
+    result = applied("erase", "orders", "--key", f'{{"customer": "annabel", "order_id": {spelled}}}', "--yes")
+    assert result.exit_code == 0, result.output
+    assert rows(applied) == ["bob"]
 
 
 def test_key_that_is_nowhere_is_a_warning(applied: Run) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ddb_lake.core.protection.key_filter import KeyFilter
 from ddb_lake.core.protection.rules import Protection
-from ddb_lake.core.schema.key_patterns import KeyPattern
+from ddb_lake.core.schema.key_patterns import EntityRule, KeyPattern, entity_of
 from ddb_lake.errors import ConfigError
 from ddb_lake_tests.support.effort import examples
 
@@ -61,3 +61,41 @@ def test_pattern_of_another_attribute_is_refused() -> None:
     protection.check_key(("PK", "SK"), "orders")
     with pytest.raises(ConfigError, match="filter: 'PK' is no key attribute; the key is id"):
         protection.check_key(("id",), "orders")
+
+
+NAMES = ("one", "two", "rest")
+
+
+@examples(60, 600)
+@given(
+    st.lists(st.text("ab*", min_size=1, max_size=3), min_size=2, max_size=2),
+    st.sets(st.sampled_from(NAMES)),
+    st.sets(st.sampled_from(NAMES)),
+    st.text("ab", min_size=1, max_size=3),
+)
+def test_item_is_of_the_first_entity_that_matches(
+    texts: list[str], include: set[str], exclude: set[str], pk: str
+) -> None:
+    rules = [
+        EntityRule(name, patterns(PK=text.replace("**", "*")), {}) for name, text in zip(NAMES, texts, strict=False)
+    ]
+    rules.append(EntityRule("rest", {}, {}))
+    found = KeyFilter(include_entities=frozenset(include), exclude_entities=frozenset(exclude), entities=tuple(rules))
+    entity = entity_of(rules, {"PK": pk})
+    assert entity is not None
+    expected = (not include or entity.name in include) and entity.name not in exclude
+    assert found.keeps({"PK": {"S": pk}, "other": {"N": "1"}}) is expected
+    assert bool(found) is bool(include or exclude)
+
+
+def test_text_of_a_filter_changes_with_what_decides_alone() -> None:
+    user, order = EntityRule("user", patterns(PK="U*"), {}), EntityRule("order", patterns(PK="O*"), {})
+    renamed = EntityRule("person", patterns(PK="U*"), {})
+    other = EntityRule("user", patterns(PK="V*"), {})
+
+    def text(named: str, *entities: EntityRule) -> str:
+        return KeyFilter(exclude_entities=frozenset([named]), entities=entities).text
+
+    assert text("user", user, order) == text("user", user) == text("person", renamed, order)
+    assert len({text("user", user), text("user", other), text("order", user, order), text("order", order)}) == 4
+    assert KeyFilter(include=(patterns(PK="a"),), entities=(user,)).text == '[[[["PK", "^(?s:a)$"]]], []]'

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.config.columns import ColumnSettings, protecting_rules
-from ddb_lake.core.protection.rules import Drop, Hash, Mask, Protection, hashed, masked
+from ddb_lake.core.protection.rules import Drop, Hash, Mask, Protection, Rule, hashed, masked
 from ddb_lake.core.values.attributes import canonical_value
 from ddb_lake.core.values.change_record import AttributeValue, Item
 from ddb_lake.errors import ConfigError
@@ -41,7 +41,7 @@ def test_any_rule_on_any_item_is_idempotent_and_keeps_the_others(
     found = protection.protect(item)
     assert protection.protect(found) == found
     for name, value in item.items():
-        above = any(path.startswith(f"{name}.") for path in rules)
+        above = any(path.startswith((f"{name}.", f"{name}[]")) for path in rules)
         if name not in rules and not above:
             assert found[name] is value
         if name in rules and isinstance(rules[name], Drop):
@@ -93,7 +93,44 @@ def test_hash_of_equal_numbers_and_sets_is_one() -> None:
 def test_rule_for_a_key_attribute_is_refused() -> None:
     with pytest.raises(ConfigError, match="email: hash is not possible for an attribute of the key"):
         PROTECTION.check_key(("email",), "orders")
-    PROTECTION.check_key(("id", "address"), "orders")
+    with pytest.raises(ConfigError, match=r"address\.street: drop is not possible"):
+        PROTECTION.check_key(("id", "address"), "orders")
+    with pytest.raises(ConfigError, match=r"phones\[\]: mask is not possible"):
+        PROTECTION.check_key(("phones",), "orders")
+    PROTECTION.check_key(("id", "street"), "orders")
+
+
+@pytest.mark.parametrize(
+    ("rules", "value", "expected"),
+    [
+        ({"a.b": Drop()}, {"S": "secret"}, None),
+        ({"a.b": Drop(), "a.c.d": Drop()}, {"L": [{"S": "secret"}]}, None),
+        ({"a.b": Drop(), "a.c": Hash()}, {"S": "secret"}, {"S": "****"}),
+        ({"a.b": Mask(3)}, {"S": "secret"}, {"S": "****ret"}),
+        ({"a.b": Mask(3), "a.c": Mask(2)}, {"S": "secret"}, {"S": "****"}),
+        ({"a.b": Drop()}, {"NULL": True}, {"NULL": True}),
+        ({"a[].b": Drop()}, {"M": {"b": {"S": "secret"}}}, None),
+        ({"a[].b": Drop()}, {"L": [{"S": "secret"}, {"M": {"c": {"N": "1"}}}]}, {"L": [{"M": {"c": {"N": "1"}}}]}),
+        ({"a[]": Drop()}, {"L": [{"S": "secret"}]}, {"L": []}),
+        ({"a[]": Mask(0)}, {"SS": ["secret"]}, {"S": "****"}),
+        ({"a[].b": Drop(), "a.b": Drop()}, {"M": {"b": {"S": "secret"}}}, {"M": {}}),
+        ({"a.b[].c": Mask(0)}, {"M": {"b": {"S": "secret"}}}, {"M": {"b": {"S": "****"}}}),
+    ],
+    ids=str,
+)
+def test_value_above_a_rule_that_is_of_another_type_is_protected_as_a_whole(
+    rules: dict[str, Rule], value: AttributeValue, expected: AttributeValue | None
+) -> None:
+    found = Protection(rules, KEY.encode()).protect({"a": value, "ab": {"S": "secret"}})
+    assert found == {"ab": {"S": "secret"}} | ({} if expected is None else {"a": expected})
+
+
+def test_rules_that_were_written_before_parents_were_protected_are_others() -> None:
+    assert Protection({"a.b": Drop(), "c[]": Mask(2), "d": Drop()}).stored == {
+        "a.b": "drop, or all above",
+        "c[]": "mask 2, or all above",
+        "d": "drop",
+    }
 
 
 def test_text_that_looks_like_a_hash_is_hashed() -> None:

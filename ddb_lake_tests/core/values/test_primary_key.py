@@ -8,7 +8,7 @@ import duckdb
 import pytest
 from hypothesis import given, settings
 
-from ddb_lake.core.values.primary_key import key_hash, key_text
+from ddb_lake.core.values.primary_key import canonical_key, key_hash, key_text
 from ddb_lake.engine.key_text import key_hash_sql
 from ddb_lake_tests.support import strategies as ddb
 
@@ -44,3 +44,12 @@ def test_key_hash_spreads_keys_over_all_its_bits() -> None:
     assert len(set(hashes)) == 2000
     for bit in range(63):
         assert 800 < sum(value >> bit & 1 for value in hashes) < 1200
+
+
+@given(ddb.keys())
+def test_canonical_key_is_an_equal_key_in_one_spelling(keys: dict[str, dict[str, str]]) -> None:
+    names = tuple(keys)
+    found = canonical_key(keys | {"other": {"S": "x"}}, names)
+    assert key_text(found, names) == key_text(keys, names)
+    assert found == canonical_key(found, names)
+    assert canonical_key({"a": {"N": "+01.50e1"}}, ("a",)) == {"a": {"N": "15"}}
