@@ -17,8 +17,10 @@ from ddb_lake_tests.benchmarks.goals import goals
 from ddb_lake_tests.benchmarks.page import write_page
 from ddb_lake_tests.benchmarks.parts import PARTS, Bench, Size
 from ddb_lake_tests.benchmarks.peers import APPLIES
+from ddb_lake_tests.benchmarks.readme_table import write_speed
 from ddb_lake_tests.benchmarks.report import Report, Table
 
+README = Path(__file__).parents[2] / "README.md"
 MILLION = 1_000_000
 CHANGES = (1_000, 10_000, 100_000, MILLION)
 SIZES = {
@@ -61,7 +63,11 @@ def main() -> int:
     parser.add_argument("--peers", help="who else applies changes, with commas, instead of all: " + ", ".join(APPLIES))
     parser.add_argument("--repeats", type=int, help="runs of what is run several times, instead of the size's")
     parser.add_argument("--folder", type=Path, help="keep the inputs here, to use them again")
-    parser.add_argument("--docs", type=Path, help="also keep the results, and write a page and plots into this folder")
+    parser.add_argument(
+        "--docs",
+        type=Path,
+        help="also keep the results, and write a page and plots into this folder and the table Speed into the README",
+    )
     chosen = parser.parse_args()
     given = {name: getattr(chosen, name) for name in ("loads", "tables", "changes", "repeats") if getattr(chosen, name)}
     told = [f"--{name} {','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in given.items()]
@@ -78,7 +84,9 @@ def main() -> int:
         for part in chosen.only.split(","):
             PARTS[part](bench)
             if chosen.docs:
-                write_page(chosen.docs, report.keep())
+                tables = report.keep()
+                write_page(chosen.docs, tables)
+                write_speed(README, tables)
     print_goals(report.tables)
     for failure in bench.failed:
         print(failure, file=sys.stderr)

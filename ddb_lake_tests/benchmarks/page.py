@@ -8,11 +8,11 @@ from pathlib import Path
 
 from ddb_lake_tests.benchmarks.goals import goals
 from ddb_lake_tests.benchmarks.plots import draw
-from ddb_lake_tests.benchmarks.report import HEADER, Table
+from ddb_lake_tests.benchmarks.report import HEADER, SECTIONS, Table
 
 _INTRODUCTION = """# Benchmarks
 
-`make bench` writes this page. Its programs run ddb_lake and the other tools in turn and check that all end with the same rows. Ratios
+`make bench ARGS="--docs ddb_lake/docs"` writes this page and the table of speeds in the README. Its programs run ddb_lake and the other tools in turn and check that all end with the same rows. Ratios
 are comparable with other machines, seconds are not. [Decision 0039](../../decisions/0039-speed-of-load-and-apply.md) explains which
 goals are not met, and why.
 """
@@ -21,17 +21,6 @@ _READING = """
 and its child processes, and `CPU s` their processor time. `ratio` is relative to the line with 1.00. Unless a table states otherwise,
 the times do not include imports, the start of Spark, and the comparison of rows.
 """
-_SECTIONS = {
-    "load": "Loading an export",
-    "apply": "Applying changes",
-    "read": "Reading",
-    "small": "Many small objects",
-    "freshness": "Freshness",
-    "day": "A day of micro-batches",
-    "state": "Commits to a table with many commits",
-    "growth": "A small apply to a lake with a long history",
-    "startup": "Starting",
-}
 _ABOUT = {
     "apply": "From landed objects to committed `current`. None of the other tools keeps a changelog, the removed keys or a ledger"
     " of the applied objects, and all get the columns as input; ddb_lake is exact and writes Iceberg. Spark alone has no Iceberg"
@@ -50,7 +39,7 @@ def write_page(docs: Path, tables: Sequence[Table]) -> None:
     ]
     plots = draw(tables, docs / "images")
     for kind, of_kind in groupby(tables, lambda table: table.series.partition("-")[0]):
-        page.append(f"## {_SECTIONS[kind]}\n")
+        page.append(f"## {SECTIONS[kind]}\n")
         page += [f"{_ABOUT[kind]}\n"] if kind in _ABOUT else []
         page += [f"![{title}](../images/{name}.png)\n" for name, title in plots if name.startswith(f"bench-{kind}")]
         for table in of_kind:

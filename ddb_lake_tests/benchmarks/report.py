@@ -12,7 +12,18 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results.json"
 """What was measured, for the documentation's page."""
 
-ORDER = ("load", "apply", "read", "small", "freshness", "day", "state", "startup")
+SECTIONS = {
+    "load": "Loading an export",
+    "apply": "Applying changes",
+    "read": "Reading",
+    "small": "Many small objects",
+    "freshness": "Freshness",
+    "day": "A day of micro-batches",
+    "state": "Commits to a table with many commits",
+    "growth": "A small apply to a lake with a long history",
+    "startup": "Starting",
+}
+"""The headings of the page, in its order, by the first word of a series."""
 
 
 @dataclass(slots=True)
@@ -94,6 +105,12 @@ class Table:
         print(end="", flush=True)
 
 
+def kept() -> list[Table]:
+    """The tables of results.json, in the order of the page."""
+    known = json.loads(RESULTS.read_text(encoding="utf-8"))
+    return [Table(**{**table, "lines": [Line(**line) for line in table["lines"]]}) for table in known]
+
+
 def median(runs: Sequence[dict[str, Any]], figure: str) -> float:
     """The median of one figure over some runs; 0 if it was not measured."""
     return float(statistics.median(run.get(figure, 0.0) for run in runs))
@@ -121,9 +138,8 @@ class Report:
 
     def keep(self) -> list[Table]:
         """Rewrite results.json: the tables of this run, and the earlier ones that it has not measured again."""
-        known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
-        earlier = [Table(**{**table, "lines": [Line(**line) for line in table["lines"]]}) for table in known]
         measured = {(table.series, table.items) for table in self.tables}
+        earlier = kept() if RESULTS.exists() else []
         tables = [*self.tables, *(table for table in earlier if (table.series, table.items) not in measured)]
         tables.sort(key=_place)
         RESULTS.write_text(
@@ -136,4 +152,4 @@ def _place(table: Table) -> tuple[int, int, list[str], int]:
     """Where a table stands: by kind, size, and what was done (fewer changes first)."""
     kind, *rest = table.series.split("-")
     changes = int(rest.pop()) if rest and rest[-1].isdigit() else 0
-    return ORDER.index(kind), changes, rest, table.items
+    return list(SECTIONS).index(kind), changes, rest, table.items

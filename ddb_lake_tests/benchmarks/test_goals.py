@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from ddb_lake_tests.benchmarks.goals import OURS, goals, short
+from ddb_lake_tests.benchmarks.parts import PARTS
 from ddb_lake_tests.benchmarks.peers import BARE, BOTO3, NATIVE
-from ddb_lake_tests.benchmarks.report import Line, Table, percentile
+from ddb_lake_tests.benchmarks.readme_table import speed
+from ddb_lake_tests.benchmarks.report import SECTIONS, Line, Table, kept, percentile
 
 
 def table(series: str, items: int, seconds: dict[str, float], figure: float | None = None) -> Table:
@@ -76,3 +79,12 @@ def test_figures_replace_what_is_no_time() -> None:
 def test_sizes_and_percentiles() -> None:
     assert [short(size) for size in (500, 20_000, 1_250_000)] == ["500", "20 k", "1.25 M"]
     assert (percentile([3.0], 99), percentile([0.0, 1.0], 50)) == (3.0, 0.5)
+
+
+def test_every_part_has_a_section_on_the_page() -> None:
+    assert set(PARTS) - {"sensor"} == set(SECTIONS), "the sensor's tables are in the section of freshness"
+
+
+def test_readme_has_the_measured_figures() -> None:
+    readme = Path(__file__).parents[2] / "README.md"
+    assert speed(kept()) in readme.read_text(encoding="utf-8")
