@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from itertools import islice
-from typing import Any
+from itertools import islice, zip_longest
+from typing import Any, TypeVar
 
 import orjson
 
@@ -30,6 +30,8 @@ from ddb_lake.engine.schema_fitting import guess
 from ddb_lake.errors import UndecodableError, UsageError
 from ddb_lake.pipeline.load.export_files import SUMMARY, Export, open_export
 
+T = TypeVar("T")
+
 MOST_LISTED = 10_000
 """The most objects that are listed for a location."""
 
@@ -38,6 +40,9 @@ OBJECTS_PER_ROOT = 4
 
 MOST_OBJECT_BYTES = 64 * 1024 * 1024
 """A larger change object is not opened."""
+
+EXPORT_FILES = 4
+"""The data files that are opened of one export, from the first to the last at equal distances."""
 
 EXPORT_BYTES = 1024 * 1024
 """The bytes that are read of one data file of an export."""
@@ -56,7 +61,7 @@ class FoundExport:
     Attributes:
         export: its manifests.
         location: the folder or prefix that has `AWSDynamoDB/`, without a final slash.
-        items: some of its items; none of an incremental export, or in Amazon Ion.
+        items: some of its items, of all sampled data files in turn; none of an incremental export, or in Amazon Ion.
         container: how its data files are compressed; empty without a data file.
         fault: why its items could not be read; None if they were.
     """
@@ -183,21 +188,36 @@ def read_export(store: ObjectStore, manifest: str) -> FoundExport:
     filled = [(file, uri) for file, uri in export.files if file.item_count]
     if not filled:
         return FoundExport(export, location)
-    _, uri = filled[0]
-    data = store.read_start(uri, EXPORT_BYTES)
-    container = "gzip" if data.startswith(b"\x1f\x8b") else "not compressed"
+    chosen = _spread([uri for _, uri in filled], EXPORT_FILES)
+    starts = {uri: store.read_start(uri, EXPORT_BYTES) for uri in chosen}
+    container = "gzip" if starts[chosen[0]].startswith(b"\x1f\x8b") else "not compressed"
     if export.summary.export_type != "FULL":
         return FoundExport(export, location, (), container)
     if export.summary.output_format == ION:
         return FoundExport(export, location, (), container, "no sample is read in Amazon Ion")
-    lines = _content(data).split(b"\n")
-    is_whole = len(data) < EXPORT_BYTES and sum(map(len, lines)) < MOST_CONTENT_BYTES - len(lines)
-    complete = lines if is_whole else lines[:-1]  # the last line may be cut
-    try:
-        items = tuple(read_full_line(line) for line in islice(filter(bytes.strip, complete), MOST_ITEMS))
-    except UndecodableError as error:
-        return FoundExport(export, location, (), container, f"{uri}: {error}")
-    return FoundExport(export, location, items, container)
+    samples = []
+    for uri, start in starts.items():
+        try:
+            samples.append(
+                [read_full_line(line) for line in _spread(_complete_lines(start), MOST_ITEMS // len(chosen))]
+            )
+        except UndecodableError as error:
+            return FoundExport(export, location, (), container, f"{uri}: {error}")
+    mixed = (item for row in zip_longest(*samples) for item in row if item is not None)
+    return FoundExport(export, location, tuple(mixed), container)
+
+
+def _spread(values: Sequence[T], most: int) -> list[T]:
+    """At most `most` (1 or more) of some values: the first, and others at about equal distances."""
+    chosen = min(most, len(values))
+    return [values[number * len(values) // chosen] for number in range(chosen)]
+
+
+def _complete_lines(start: bytes) -> list[bytes]:
+    """The lines that the start of a data file holds whole, without blank ones."""
+    lines = _content(start).split(b"\n")
+    is_whole = len(start) < EXPORT_BYTES and sum(map(len, lines)) < MOST_CONTENT_BYTES - len(lines)
+    return [line for line in (lines if is_whole else lines[:-1]) if line.strip()]  # the last one may be cut
 
 
 def read_landing(store: ObjectStore, uri: str, refs: Sequence[ObjectRef], key: Sequence[str] = ()) -> FoundLanding:

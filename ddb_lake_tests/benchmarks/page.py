@@ -12,9 +12,9 @@ from ddb_lake_tests.benchmarks.report import HEADER, SECTIONS, Table
 
 _INTRODUCTION = """# Benchmarks
 
-`make bench ARGS="--docs ddb_lake/docs"` writes this page and the table of speeds in the README. Its programs run ddb_lake and the other tools in turn and check that all end with the same rows. Ratios
-are comparable with other machines, seconds are not. [Decision 0039](../../decisions/0039-speed-of-load-and-apply.md) explains which
-goals are not met, and why.
+`make bench ARGS="--docs ddb_lake/docs"` writes this page and the table of speeds in the README. Its programs run ddb_lake and the
+other tools in turn and check that all end with the same rows. Ratios are comparable with other machines, seconds are not.
+[Decision 0039](../../decisions/0039-speed-of-load-and-apply.md) explains which goals are not met, and why.
 """
 _READING = """
 `MB` is the amount written (for DuckDB's own table: the growth of its file). `peak MB` is the greatest resident memory of the process

@@ -86,6 +86,16 @@ def test_beginning_of_a_large_data_file_is_read_to_its_last_complete_line(
     assert len(look(tmp_path).tables[0].items) == 50
 
 
+@pytest.mark.parametrize("files", [1, 3, 9])
+def test_sample_has_items_of_the_whole_export(tmp_path: Path, files: int) -> None:
+    items = [order("ann", n, kind={"S": f"kind {n // 500}"}) for n in range(4500)]
+    write_export(tmp_path, "orders", items, files)
+    (table,) = look(tmp_path).tables
+    kinds = {item["kind"]["S"] for item in table.items}
+    assert len(table.items) <= discovery.MOST_ITEMS
+    assert len(kinds) == (9 if files < 9 else discovery.EXPORT_FILES)
+
+
 @pytest.mark.parametrize(("content", "message"), [(None, "neither"), ("what?", "no change record")])
 def test_location_without_anything_is_an_error(tmp_path: Path, content: str | None, message: str) -> None:
     (tmp_path / "place").mkdir()

@@ -22,17 +22,21 @@ def order(customer: str, order_id: int, **attributes: Any) -> Image:
     return {"customer": {"S": customer}, "order_id": {"N": str(order_id)}, **attributes}
 
 
-def write_export(folder: Path, table: str, items: Iterable[Image]) -> Path:
-    """Write a full export below `folder`; gives its manifest-summary.json."""
+def write_export(folder: Path, table: str, items: Iterable[Image], files: int = 1) -> Path:
+    """Write a full export below `folder`, its items in sequence in some data files; gives its manifest-summary.json."""
     base = folder / "AWSDynamoDB" / EXPORT_ID
     (base / "data").mkdir(parents=True)
     lines = [json.dumps({"Item": item}, separators=(",", ":")) + "\n" for item in items]
-    data = gzip.compress("".join(lines).encode())
-    key = f"AWSDynamoDB/{EXPORT_ID}/data/uimbi7eofu2b5kzkxe63gsvb6i.json.gz"
-    (folder / key).write_bytes(data)
-    md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
-    entry = {"itemCount": len(lines), "md5Checksum": md5, "etag": "d1663e41-1", "dataFileS3Key": key}
-    (base / "manifest-files.json").write_text(json.dumps(entry) + "\n")
+    entries, size = [], 0
+    for number in range(files):
+        of_file = lines[number * len(lines) // files : (number + 1) * len(lines) // files]
+        data = gzip.compress("".join(of_file).encode())
+        key = f"AWSDynamoDB/{EXPORT_ID}/data/uimbi7eofu2b5kzkxe63gsvb{number:02d}.json.gz"
+        (folder / key).write_bytes(data)
+        md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+        entries.append({"itemCount": len(of_file), "md5Checksum": md5, "etag": "d1663e41-1", "dataFileS3Key": key})
+        size += len(data)
+    (base / "manifest-files.json").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     arn = f"arn:aws:dynamodb:eu-west-1:111122223333:table/{table}"
     summary = {
         "version": "2020-06-30",
@@ -47,7 +51,7 @@ def write_export(folder: Path, table: str, items: Iterable[Image]) -> Path:
         "s3SseAlgorithm": "AES256",
         "s3SseKmsKeyId": None,
         "manifestFilesS3Key": f"AWSDynamoDB/{EXPORT_ID}/manifest-files.json",
-        "billedSizeBytes": len(data),
+        "billedSizeBytes": size,
         "itemCount": len(lines),
         "outputFormat": "DYNAMODB_JSON",
     }

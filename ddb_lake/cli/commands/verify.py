@@ -192,8 +192,8 @@ def _print_report(report: Report, as_json: bool) -> None:
     echo(f"{summary}, {duration_text(report.seconds)}.")
     if report.explained:
         echo(
-            f"{count_text(report.explained, 'more key differs', 'more keys differ')} because of a change at or after the time of the read"
-            f" ({time_text(report.read_to_us)}); the lake has the change: not a fault."
+            f"{count_text(report.explained, 'of these keys differs', 'of these keys differ')} because of a change at or after"
+            f" the time of the read ({time_text(report.read_to_us)}); the lake has the change: not a fault."
         )
     if report.doubtful:
         echo(
