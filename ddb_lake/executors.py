@@ -51,6 +51,7 @@ def open_lake(
         with open_lake(load_settings(Path("ddb-lake.yaml"))) as lake:
             apply_objects(lake, "orders", ["s3://landing/orders/"])
     """
-    expect_bucket_owners(settings.bucket_owners)
+    if settings.bucket_owners:
+        expect_bucket_owners(settings.bucket_owners)
     with LakeCatalog(settings) as catalog:
         yield Lake(settings, catalog, EXECUTORS, progress=progress, warn=warn)

@@ -7,8 +7,9 @@ both types are defined here.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
@@ -28,9 +29,19 @@ _LEAST_MEMORY_MB = 320  # DuckDB's buffers for reading JSON need that much
 
 
 class Settings(BaseModel):
-    """Base of all settings: an unknown name is an error, and instances are immutable."""
+    """Base of all settings: an unknown name is an error, and instances are immutable.
+
+    What a stage asks for again and again is derived once, as a `cached_property`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with some fields changed. pydantic copies derived values too; here the copy derives its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
 
 
 def seconds(text: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -108,7 +109,7 @@ class SnapshotSettings(Settings):
     )
     keep_for: Duration = Field("7d", description="Age after which a snapshot expires, except the newest ten.")
 
-    @property
+    @cached_property
     def keep_for_s(self) -> int:
         """`keep_for` in seconds."""
         return seconds(self.keep_for)
@@ -189,7 +190,7 @@ class SparkSettings(Settings):
         None, description="Run the work as a separate job; default: in Dagster's process."
     )
 
-    @property
+    @cached_property
     def memory_bytes(self) -> int:
         """`memory` in bytes."""
         return memory_bytes(self.memory)
@@ -253,7 +254,7 @@ class LakeSettings(Settings):
     )
     tables: tuple[TableSettings, ...] = ()
 
-    @property
+    @cached_property
     def memory_bytes(self) -> int:
         """`memory` in bytes."""
         return memory_bytes(self.memory)
@@ -312,7 +313,7 @@ class LakeSettings(Settings):
     def _likely_locations(self, table: TableSettings) -> Iterator[str]:
         """Where the catalog is expected to place the Iceberg tables of a table; a REST catalog may place them elsewhere."""
         for name in table.iceberg_names:
-            yield self.location(name)
+            yield f"{self.tables_location}/{name}"
             if self.catalog_type == "glue" and self.catalog.location is None:  # of a database without a location
                 yield f"{self.warehouse.rstrip('/')}/{self.catalog.namespace}.db/{glue_name(name)}"
 
@@ -354,7 +355,7 @@ class LakeSettings(Settings):
                 readers[stream] = table.name
         return tables
 
-    @property
+    @cached_property
     def bucket_owners(self) -> dict[str, str]:
         """The account that must own each bucket, as far as it is known."""
         owners = {}
@@ -383,23 +384,36 @@ class LakeSettings(Settings):
         """A copy of the settings in which no table has entities."""
         return self.model_copy(update={"tables": tuple(t.model_copy(update={"entities": ()}) for t in self.tables)})
 
-    @property
+    @cached_property
     def catalog_type(self) -> Literal["sql", "glue", "rest"]:
         """The catalog's type: as configured, else `sql` for a local warehouse and `glue` for one on S3."""
-        return self.catalog.type or ("sql" if is_local_uri(self.warehouse) else "glue")
+        return self.catalog.type or ("sql" if self.has_local_warehouse else "glue")
 
-    @property
+    @cached_property
+    def has_local_warehouse(self) -> bool:
+        """Whether the warehouse is a folder of this machine."""
+        return is_local_uri(self.warehouse)
+
+    @cached_property
+    def has_local_tables(self) -> bool:
+        """Whether the files of all tables are in folders of this machine. A REST catalog can place them anywhere."""
+        if self.catalog_type == "rest":
+            return False
+        return self.has_local_warehouse if self.catalog.location is None else is_local_uri(self.catalog.location)
+
+    @cached_property
     def spells_names_as_glue(self) -> bool:
         """Whether the catalog takes only names as `core.layout.table_names.glue_name` spells them."""
         return self.catalog_type == "glue" or self.catalog.signing_service in ("glue", "s3tables")
 
-    def location(self, name: str) -> str:
-        """The location that is requested for the Iceberg table of a name, or else that of SQL catalogs by default.
+    @cached_property
+    def tables_location(self) -> str:
+        """Where each new Iceberg table gets a folder of its name: as configured, or else where SQL catalogs place it by default.
 
         Other catalogs may place the table elsewhere, and an existing table stays where it is: `Table.location()` states it.
+        Without a final slash.
         """
-        root = self.catalog.location or f"{self.warehouse.rstrip('/')}/{self.catalog.namespace}"
-        return f"{root.rstrip('/')}/{name}"
+        return (self.catalog.location or f"{self.warehouse.rstrip('/')}/{self.catalog.namespace}").rstrip("/")
 
     def landed_uris(self, table: TableSettings) -> list[str]:
         """The folders and prefixes that a table's changes and exports are read from."""

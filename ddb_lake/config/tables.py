@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -190,24 +191,24 @@ class TableSettings(Settings):
             raise ValueError("checks.full needs `export: {bucket: ...}`, or `against: scan`")
         return self
 
-    @property
+    @cached_property
     def key_filter(self) -> KeyFilter:
         """Which items of the source the lake has."""
         if self.filter is None:
             return KeyFilter()
         return self.filter.key_filter([entity.rule for entity in self.entities])
 
-    @property
+    @cached_property
     def protecting_rules(self) -> dict[str, Rule]:
         """The rules of protected attributes, by attribute."""
         return protecting_rules(self.columns)
 
-    @property
+    @cached_property
     def iceberg_names(self) -> tuple[str, ...]:
         """The names of the table's Iceberg tables, those of its entities included."""
         return derived_names(self.name, daily=False, entities=self.entity_names)
 
-    @property
+    @cached_property
     def entity_names(self) -> tuple[str, ...]:
         """The names of the entities, in order."""
         return tuple(entity.name for entity in self.entities)
@@ -217,13 +218,13 @@ class TableSettings(Settings):
         """The DynamoDB table's name."""
         return self.source.table or self.name
 
-    @property
+    @cached_property
     def identity(self) -> Source:
         """The DynamoDB table, with Region and account as far as they are configured."""
         account = self.source.account or arn_parts(self.source.role_arn)[1]
         return Source(self.name, self.source_name, self.source.region, account)
 
-    @property
+    @cached_property
     def clock_skew_us(self) -> int:
         """The snapshot margin in microseconds."""
         return seconds(self.snapshot_margin) * 1_000_000
@@ -233,7 +234,7 @@ class TableSettings(Settings):
         """The compiled JSON Schema for landed changes; None without one."""
         return None if self.validation is None else self.validation.validator
 
-    @property
+    @cached_property
     def schema_options(self) -> SchemaOptions:
         """The options of the table schema."""
         return SchemaOptions(nested=self.nested, depth=self.flatten_depth, overrides=column_types(self.columns))

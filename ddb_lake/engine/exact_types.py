@@ -55,6 +55,17 @@ def exact_type(kind: Any, exact: Mapping[str, str]) -> str | None:
     return f"STRUCT({', '.join(f'{identifier(name)} {written}' for name, written in zip(inner, types, strict=True))})"
 
 
+def casts_for_python(kinds: Sequence[Any]) -> list[str | None]:
+    """The types as which Python gets columns of these DuckDB types exactly, None for a column's own; empty if each has its own."""
+    casts: list[str | None] = []
+    for kind in kinds:
+        try:
+            casts.append(exact_type(kind, IN_PYTHON))
+        except UsageError:  # a UNION of such a type
+            casts.append("VARCHAR")
+    return casts if any(casts) else []
+
+
 def cast_columns(rows: str, kinds: Sequence[str | None], names: Sequence[str]) -> str:
     """A SELECT of a relation's columns, in their sequence, each cast to the type of `kinds`, if there is one."""
     places = [f"c{number}" for number in range(len(names))]

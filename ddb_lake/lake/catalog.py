@@ -36,7 +36,6 @@ from pyiceberg.table import Table
 from pyiceberg.table.update import AssertTableUUID
 from pyiceberg.typedef import Identifier
 
-from ddb_lake.core.layout.locations import is_local_uri
 from ddb_lake.core.layout.table_names import glue_name
 from ddb_lake.core.operations.library_errors import translate
 from ddb_lake.core.operations.retry_policy import ATTEMPTS, CATALOG, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
@@ -86,10 +85,10 @@ class LakeCatalog:
         self.settings = settings
         self.warehouse = location_of(settings.warehouse)
         self.kind = settings.catalog_type
-        self.has_own_database = self.kind == "sql" and settings.catalog.uri is None and is_local_uri(self.warehouse)
+        self.has_own_database = self.kind == "sql" and settings.catalog.uri is None and settings.has_local_warehouse
+        self.is_local = settings.has_local_tables
+        self._tables_location = settings.tables_location
         self._spells_names_as_glue = settings.spells_names_as_glue
-        tables = settings.catalog.location or settings.warehouse
-        self.is_local = self.kind != "rest" and is_local_uri(tables)
         self._catalog: Catalog | None = None
         self._locations: dict[Identifier, str] = {}
 
@@ -195,13 +194,11 @@ class LakeCatalog:
         """
         if not self.has_own_database:
             return None
-        try:
-            location = sqlite_tables.metadata_location(self._database, CATALOG_NAME, identifier)
-        except sqlite3.Error:  # pyiceberg's catalog finds the same, and its error is translated
-            return None
-        if location is None:
-            raise NoSuchTableError(f"Table does not exist: {'.'.join(identifier)}")
-        return sqlite_tables.load_table(identifier, location, self._properties(), lambda: self.catalog)
+        with suppress(sqlite3.Error):  # pyiceberg's catalog finds the same, and its error is translated
+            return sqlite_tables.load_table(
+                self._database, CATALOG_NAME, identifier, self._properties(), lambda: self.catalog
+            )
+        return None
 
     def _metadata_location(self, identifier: Identifier) -> str | None:
         """The newest metadata file of a table, for a message; None if this kind of catalog does not return it alone."""
@@ -397,7 +394,7 @@ class LakeCatalog:
 
     def requested_location(self, name: str) -> str | None:
         """The location that a new table must have; None if the catalog chooses it."""
-        return location_of(self.settings.location(name)) if self.settings.catalog.location else None
+        return location_of(f"{self._tables_location}/{name}") if self.settings.catalog.location else None
 
     def _new_location(self, name: str) -> str | None:
         """`requested_location`, with the scheme `file://` if the configuration has it: some readers need a scheme."""
@@ -410,7 +407,7 @@ class LakeCatalog:
 
         A table that exists states its own location, which may be another.
         """
-        return self.requested_location(name) or location_of(self.settings.location(name))
+        return self.requested_location(name) or location_of(f"{self._tables_location}/{name}")
 
     @property
     def places_tables(self) -> bool:
@@ -490,7 +487,7 @@ class LakeCatalog:
             del properties["type"]
             if settings.uri is None and not self.has_own_database:
                 raise ConfigError("catalog: a SQL catalog for a warehouse on S3 needs `catalog.uri`")
-            if is_local_uri(self.warehouse):
+            if self.settings.has_local_warehouse:
                 Path(self.warehouse).mkdir(parents=True, exist_ok=True)
             properties["uri"] = settings.uri or sql_catalog.sqlite_uri(self._database)
             properties.setdefault("pool_pre_ping", "true")  # a server or a firewall may have closed an idle connection

@@ -61,7 +61,7 @@ from ddb_lake.core.operations.library_errors import translate_commit
 from ddb_lake.errors import CommitConflict, DamagedError
 from ddb_lake.lake.column_ranges import RANGES_HEADER, StoredRanges, ranges_of_files, to_header
 from ddb_lake.lake.expiry import RemoveSnapshots, SharedList, snapshots_to_expire
-from ddb_lake.lake.manifests import (
+from ddb_lake.lake.metadata_files import (
     FILE_PATH_ID,
     NO_DANGLING_DELETES,
     POS_ID,

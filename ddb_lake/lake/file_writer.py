@@ -30,14 +30,14 @@ from pyiceberg.table import Table
 from pyiceberg.table.metadata import TableMetadata
 
 from ddb_lake.engine.session import Done, Session, with_memory
-from ddb_lake.engine.sql import identifiers, literal, literals
+from ddb_lake.engine.sql import literal, literals
 from ddb_lake.errors import CommitConflict
 from ddb_lake.lake.commit import position_delete_file
 from ddb_lake.lake.compaction_policy import TARGET_FILE_BYTES
-from ddb_lake.lake.manifests import FILE_PATH_ID, POS_ID
+from ddb_lake.lake.metadata_files import FILE_PATH_ID, POS_ID
 from ddb_lake.lake.parquet_footer import annotate_lists
 from ddb_lake.lake.scan import TableScan
-from ddb_lake.lake.schemas import carried_names, field_ids, has_lists
+from ddb_lake.lake.schemas import sql_columns
 
 ROW_GROUP_ROWS = 122_880
 """Rows of a row group, unless they take more than `ROW_GROUP_BYTES`. It is DuckDB's default."""
@@ -168,6 +168,7 @@ class FileWriter:
         self._con = con
         self._io = io
         self.schema = schema
+        self._columns = sql_columns(schema)
         # DuckDB spells some paths without the scheme; the manifests and deleted positions need one spelling
         self._scheme = _FILE_SCHEME if location.startswith(_FILE_SCHEME) else ""
         self._folder = f"{location.removeprefix(_FILE_SCHEME)}/data"
@@ -192,7 +193,7 @@ class FileWriter:
             The paths of the files, sorted; none if the query has no rows. If writing fails, the files are removed.
         """
         name = f"{self._folder}/{uuid.uuid4().hex}"
-        width = len(self.schema.fields)
+        width = len(self._columns)
         row_bytes = max(row_bytes, _CELL_BYTES * width)
         limit = ROW_GROUP_BYTES if fits_a_vector(row_bytes) else LARGE_ROWS_BYTES
         share = max(1.0, width / _FULL_DICTIONARY_COLUMNS)
@@ -202,17 +203,15 @@ class FileWriter:
         )
         options = (
             f"{PARQUET}, {dictionaries}, ROW_GROUP_SIZE {group_rows(row_bytes)}, ROW_GROUP_SIZE_BYTES {limit},"
-            f" FIELD_IDS {field_ids(self.schema)}"
+            f" FIELD_IDS {{{', '.join(f'{column.own_name}: {column.field_id}' for column in self._columns)}}}"
         )
         if split:
             options += f", FILE_SIZE_BYTES {TARGET_FILE_BYTES}, FILENAME_PATTERN 'part-{{i}}'"
         else:
             name += ".parquet"
-        sources = identifiers(carried_names(self.schema))
-        targets = identifiers([field.name for field in self.schema.fields])
-        names = ", ".join(f"{source} AS {target}" for source, target in zip(sources, targets, strict=True))
+        names = ", ".join(f"{column.name} AS {column.own_name}" for column in self._columns)
         rows = f"SELECT {names} FROM ({query})"
-        if not has_lists(self.schema):
+        if not any(column.is_list for column in self._columns):
             paths = self._copy(rows, name, options)
         elif "://" in name:
             paths = self._copy_staged(rows, name, options)

@@ -13,7 +13,7 @@ from pyiceberg.table import Table
 
 from ddb_lake.core.layout.locations import spelled
 from ddb_lake.errors import DamagedError
-from ddb_lake.lake.manifests import live_entries, snapshot_manifests
+from ddb_lake.lake.metadata_files import live_entries, snapshot_manifests
 from ddb_lake.lake.state import lost_branch, lost_exports
 
 _THREADS = 16

@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from ddb_lake.config import SnapshotSettings
 from ddb_lake.core.layout.locations import spelled
 from ddb_lake.lake.expiry import RemoveSnapshots, snapshots_to_expire
-from ddb_lake.lake.manifests import live_entries, snapshot_manifests
+from ddb_lake.lake.metadata_files import live_entries, snapshot_manifests
 
 
 def expire_snapshots(table: Table, retention: SnapshotSettings, now: datetime) -> int:

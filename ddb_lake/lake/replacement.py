@@ -30,7 +30,7 @@ from ddb_lake.core.layout.locations import spelled
 from ddb_lake.errors import CheckFailed, DamagedError
 from ddb_lake.lake.catalog import WORKING, LakeCatalog, names_missing_file
 from ddb_lake.lake.commit import Commit, Delta
-from ddb_lake.lake.manifests import live_entries, snapshot_manifests
+from ddb_lake.lake.metadata_files import live_entries, snapshot_manifests
 from ddb_lake.lake.scan import live_files
 from ddb_lake.lake.state import PREFIX
 

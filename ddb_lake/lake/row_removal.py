@@ -27,7 +27,7 @@ from ddb_lake.errors import CheckFailed
 from ddb_lake.lake.commit import Commit, Delta
 from ddb_lake.lake.file_writer import FileWriter, rewrite
 from ddb_lake.lake.maintenance import referenced
-from ddb_lake.lake.manifests import OPERATION
+from ddb_lake.lake.metadata_files import OPERATION
 from ddb_lake.lake.scan import TableScan, scan_table
 
 _ONLY_HEADS = SnapshotSettings(keep=1)

@@ -21,17 +21,17 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 
 from ddb_lake.core.operations.library_errors import reading
-from ddb_lake.engine.sql import identifiers, literals
+from ddb_lake.engine.sql import literals
 from ddb_lake.errors import CommitConflict, DamagedError
 from ddb_lake.lake.column_ranges import ColumnRanges, file_ranges, stored_ranges
-from ddb_lake.lake.manifests import (
+from ddb_lake.lake.metadata_files import (
     FILE_PATH_ID,
     has_no_dangling_deletes,
     listed_manifests,
     live_entries,
     snapshot_manifests,
 )
-from ddb_lake.lake.schemas import carried_names, duckdb_type, read_schema
+from ddb_lake.lake.schemas import sql_columns
 
 _POS_BITS = 40
 """The low bits of `_place` that hold the position; the bits above hold the number of the file in the scan."""
@@ -118,33 +118,30 @@ class TableScan:
             positions: add `_file_path` and `_pos`, by which a position delete names the row.
         """
         chosen = self.paths if paths is None else paths
-        carried = identifiers(carried_names(self.schema))
-        names = ", ".join(carried)
+        columns = sql_columns(self.schema)
+        names = ", ".join(column.name for column in columns)
         selected = f"{names}, _file_path, _pos" if positions else names
         if not chosen:
-            columns = [
-                f"NULL::{duckdb_type(f.field_type)} AS {name}"
-                for name, f in zip(carried, self.schema.fields, strict=True)
-            ]
-            columns += ["NULL::VARCHAR AS _file_path", "NULL::BIGINT AS _pos"]
-            return f"(SELECT {selected} FROM (SELECT {', '.join(columns)}) WHERE false)"
-        options = f"schema = {read_schema(self.schema)}, explicit_cardinality = {len(chosen) * ROWS_PER_FILE}"
+            nothing = [f"NULL::{column.type} AS {column.name}" for column in columns]
+            nothing += ["NULL::VARCHAR AS _file_path", "NULL::BIGINT AS _pos"]
+            return f"(SELECT {selected} FROM (SELECT {', '.join(nothing)}) WHERE false)"
+        files = literals(chosen)
+        schema = f"MAP {{{', '.join(column.read for column in columns)}}}"
+        parquet = f"read_parquet({files}, schema = {schema}, explicit_cardinality = {len(chosen) * ROWS_PER_FILE})"
         if not positions and not self.deletes:
-            return f"(SELECT {names} FROM read_parquet({literals(chosen)}, {options}))"
+            return f"(SELECT {names} FROM {parquet})"
         # These are virtual columns of DuckDB. Its options of the same names fail if a file has columns of these names.
         # A join by one number (`_place`) is faster than one by path and position.
         place = f"(file_index::BIGINT << {_POS_BITS}) + file_row_number AS _place"
         spelled = "filename"
         if any(path.startswith(_FILE_SCHEME) for path in chosen):  # DuckDB's `filename` lacks the scheme
-            spelled = f"({literals(chosen)}::VARCHAR[])[file_index::BIGINT + 1]"
+            spelled = f"({files}::VARCHAR[])[file_index::BIGINT + 1]"
         virtual = f"{spelled} AS _file_path, file_row_number AS _pos, {place}"
-        source = f"(SELECT {names}, {virtual} FROM read_parquet({literals(chosen)}, {options}))"
-        if not self.deletes:
-            return f"(SELECT {selected} FROM {source})"
-        number = f"list_position({literals(chosen)}::VARCHAR[], file_path) - 1"
+        source = f"(SELECT {names}, {virtual} FROM {parquet})"
         deletes = self.deletes_of(chosen)
         if not deletes:
             return f"(SELECT {selected} FROM {source})"
+        number = f"list_position({files}::VARCHAR[], file_path) - 1"
         deleted = f"(SELECT (({number})::BIGINT << {_POS_BITS}) + pos AS _place FROM read_parquet({literals(deletes)}))"
         return f"(SELECT {selected} FROM {source} d ANTI JOIN {deleted} r ON r._place = d._place)"
 

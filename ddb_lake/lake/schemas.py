@@ -5,7 +5,7 @@ Docs of columns are part of the tables: catalogs and query engines show them.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
@@ -186,32 +186,54 @@ def duckdb_type(kind: IcebergType) -> str:
         return duckdb_type(kind.element_type) + "[]"
     if isinstance(kind, DecimalType):
         return f"DECIMAL({kind.precision},{kind.scale})"
-    names = {
-        StringType: "VARCHAR",
-        LongType: "BIGINT",
-        DoubleType: "DOUBLE",
-        BinaryType: "BLOB",
-        BooleanType: "BOOLEAN",
-        TimestampType: "TIMESTAMP",
-    }
-    return names[type(kind)]
+    return _DUCKDB_TYPES[type(kind)]
 
 
-def has_lists(schema: Schema) -> bool:
-    """Whether a column is a list."""
-    return any(isinstance(field.field_type, ListType) for field in schema.fields)
+_DUCKDB_TYPES = {
+    StringType: "VARCHAR",
+    LongType: "BIGINT",
+    DoubleType: "DOUBLE",
+    BinaryType: "BLOB",
+    BooleanType: "BOOLEAN",
+    TimestampType: "TIMESTAMP",
+}
 
 
-def field_ids(schema: Schema) -> str:
-    """The FIELD_IDS option of DuckDB's COPY for files of this schema."""
+@dataclass(frozen=True, slots=True)
+class SqlColumn:
+    """A column of an Iceberg schema in our SQL.
 
-    def field_id(field: Any) -> str:
-        if isinstance(field.field_type, ListType):
-            return f"{{__duckdb_field_id: {field.field_id}, element: {field.field_type.element_id}}}"
-        return str(field.field_id)
+    Attributes:
+        name: its name in our SQL, quoted (`carried_names`).
+        own_name: its name in the table, quoted.
+        type: its DuckDB type.
+        field_id: its field id, as DuckDB's COPY takes it.
+        read: how DuckDB's `read_parquet` finds it in a file: by its field id. In a file that lacks it, it is NULL, as
+            https://iceberg.apache.org/spec/#column-projection demands.
+        is_list: whether it is a list.
+    """
 
-    names = identifiers([field.name for field in schema.fields])
-    return "{" + ", ".join(f"{name}: {field_id(f)}" for name, f in zip(names, schema.fields, strict=True)) + "}"
+    name: str
+    own_name: str
+    type: str
+    field_id: str
+    read: str
+    is_list: bool
+
+
+def sql_columns(schema: Schema) -> list[SqlColumn]:
+    """The columns of a schema in our SQL."""
+    carried = carried_names(schema)
+    names, own_names = identifiers(carried), identifiers([field.name for field in schema.fields])
+    columns = []
+    for field, name, own_name, text in zip(schema.fields, names, own_names, quoted(carried), strict=True):
+        kind, field_id = duckdb_type(field.field_type), str(field.field_id)
+        read = f"{field_id}: {{name: {text}, type: '{kind}', default_value: NULL}}"
+        is_list = isinstance(field.field_type, ListType)
+        if is_list:
+            field_id = f"{{__duckdb_field_id: {field_id}, element: {field.field_type.element_id}}}"
+        columns.append(SqlColumn(name, own_name, kind, field_id, read, is_list))
+    return columns
 
 
 def carried_names(schema: Schema) -> list[str]:
@@ -223,16 +245,3 @@ def carried_names(schema: Schema) -> list[str]:
         return [field.name for field in schema.fields]
     metadata = metadata_columns(keep_expired=True)
     return [field.name if field.name in metadata else CARRIED + field.name for field in schema.fields]
-
-
-def read_schema(schema: Schema) -> str:
-    """The `schema` parameter of DuckDB's read_parquet: each column by its field id, under its carried name.
-
-    A column that a file lacks is NULL, as https://iceberg.apache.org/spec/#column-projection demands.
-    """
-    names = quoted(carried_names(schema))
-    entries = (
-        f"{field.field_id}: {{name: {name}, type: '{duckdb_type(field.field_type)}', default_value: NULL}}"
-        for name, field in zip(names, schema.fields, strict=True)
-    )
-    return "MAP {" + ", ".join(entries) + "}"

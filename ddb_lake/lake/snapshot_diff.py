@@ -14,7 +14,7 @@ from pyiceberg.table import Table
 
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import literals
-from ddb_lake.lake.manifests import COMPACTION, OPERATION
+from ddb_lake.lake.metadata_files import COMPACTION, OPERATION
 from ddb_lake.lake.scan import TableScan, scan_table
 
 

@@ -16,7 +16,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, NoSuchModuleError, OperationalError
 
 from ddb_lake.errors import ConfigError, DamagedError, DdbLakeError, DeniedError, TransientError, UnreachableError
-from ddb_lake.lake.sqlite_tables import CATALOG_RECOVER, SQLITE_WAIT_S, read_metadata
+from ddb_lake.lake.metadata_files import read_metadata
+from ddb_lake.lake.sqlite_tables import CATALOG_RECOVER, SQLITE_WAIT_S
 
 INSUFFICIENT_PRIVILEGE = "42501"
 """https://www.postgresql.org/docs/current/errcodes-appendix.html"""
@@ -25,7 +26,7 @@ _GRANT = "grant this user the right to read and change `iceberg_tables` and `ice
 
 
 class ParsedOnceCatalog(SqlCatalog):  # type: ignore[misc]  # pyiceberg is untyped to mypy here
-    """A SQL catalog. Tables of the same metadata file share its parsed form (`lake.sqlite_tables.read_metadata`)."""
+    """A SQL catalog. Tables of the same metadata file share its parsed form (`lake.metadata_files.read_metadata`)."""
 
     def _convert_orm_to_iceberg(self, orm_table: IcebergTables) -> Table:
         location = orm_table.metadata_location

@@ -9,19 +9,17 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from pyiceberg.catalog import Catalog
-from pyiceberg.io import FileIO, load_file_io
-from pyiceberg.serializers import Compressor, FromByteStream
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.io import load_file_io
 from pyiceberg.table import Table
-from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.typedef import Identifier
 
-from ddb_lake.lake.manifests import ParsedFiles
+from ddb_lake.lake.metadata_files import read_metadata
 
 CATALOG_RECOVER = (
     "Put the catalog back from a backup, or register each table by its newest metadata: `ddb-lake rebuild TABLE --register`."
@@ -29,11 +27,6 @@ CATALOG_RECOVER = (
 )
 SQLITE_WAIT_S = 20
 """The time for which SQLite waits for the lock of another process before it reports `database is locked`."""
-
-_KEPT_ENTRIES = 32
-"""Of 16 files, because a file counts as one more than its entries (`ParsedFiles`). One takes about 1 MB of memory."""
-
-_parsed = ParsedFiles(_KEPT_ENTRIES)
 
 
 def metadata_location(database: Path, catalog: str, identifier: Identifier) -> str | None:
@@ -73,37 +66,29 @@ def table_names(database: Path, catalog: str, namespace: str) -> set[str]:
 
 
 def load_table(
-    identifier: Identifier, location: str, properties: Mapping[str, Any], open_catalog: Callable[[], Catalog]
+    database: Path,
+    catalog: str,
+    identifier: Identifier,
+    properties: Mapping[str, Any],
+    open_catalog: Callable[[], Catalog],
 ) -> Table:
-    """The table of a metadata file.
+    """A table as it is now.
 
     Args:
-        identifier: the namespace and the name of the table.
-        location: the metadata file.
+        database: as of `metadata_location`, and so `catalog` and `identifier`.
         properties: those of the catalog, which decide how files are accessed.
         open_catalog: is called when the table's catalog is needed.
+
+    Raises:
+        NoSuchTableError: the catalog does not have the table.
+        sqlite3.Error: as `metadata_location`.
     """
+    location = metadata_location(database, catalog, identifier)
+    if location is None:
+        raise NoSuchTableError(f"Table does not exist: {'.'.join(identifier)}")
     metadata = read_metadata(load_file_io(dict(properties), location), location)
     io = load_file_io({**properties, **metadata.properties}, location)
     return _LateTable(identifier, metadata, location, io, open_catalog)
-
-
-def read_metadata(io: FileIO, location: str) -> TableMetadata:
-    """The contents of a metadata file. The same bytes are parsed once, because pyiceberg never changes the parsed form.
-
-    A step loads each of its tables several times, to notice other writers. With 100 snapshots, parsing the file takes most
-    of that time. The bytes are read each time, so a file that is damaged after it was read is an error.
-    """
-    with io.new_input(location).open() as stream:
-        data = stream.read()
-
-    compression = Compressor.get_compressor(location)
-
-    def parse() -> tuple[TableMetadata]:
-        return (FromByteStream.table_metadata(BytesIO(data), compression=compression),)
-
-    (metadata,) = _parsed.rows(data, type(compression).__name__, parse)
-    return metadata
 
 
 class _LateTable(Table):  # type: ignore[misc]  # pyiceberg is untyped to mypy here

@@ -27,7 +27,7 @@ from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.sql import identifier, literal
 from ddb_lake.errors import CommitConflict, ConfigError, UsageError
-from ddb_lake.lake.manifests import COMPACTION, OPERATION
+from ddb_lake.lake.metadata_files import COMPACTION, OPERATION
 from ddb_lake.lake.scan import live_files, scan_table
 from ddb_lake.lake.state import CurrentState
 from ddb_lake.mysql.columns import Replicated, replicated_columns

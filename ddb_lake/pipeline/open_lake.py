@@ -16,7 +16,6 @@ from pyiceberg.table import Table
 from ddb_lake.aws.objects import ObjectStore, local_path
 from ddb_lake.aws.session import s3_access
 from ddb_lake.core.decode.routing import Routes
-from ddb_lake.core.layout.locations import is_local_uri
 from ddb_lake.core.layout.table_names import CHANGES, ERASURES, OBJECTS, QUARANTINE
 from ddb_lake.lake.catalog import LakeCatalog, location_of
 
@@ -83,7 +82,7 @@ class Lake:
         """A DuckDB session that can read and write this lake's files. It takes `settings.memory` at most."""
         from ddb_lake.engine.session import connect  # `ddb-lake status` needs no DuckDB
 
-        if not is_local_uri(self.catalog.warehouse):
+        if not self.settings.has_local_warehouse:
             self.objects.check_owner(self.catalog.warehouse)  # DuckDB does not send it
         with connect(None if self.catalog.is_local else s3_access(), self.settings.memory) as session:
             yield session

@@ -24,7 +24,7 @@ from typing import Any
 
 from ddb_lake.config import parse_settings
 from ddb_lake.executors import open_lake
-from ddb_lake.lake.manifests import snapshot_manifests
+from ddb_lake.lake.metadata_files import snapshot_manifests
 from ddb_lake.lake.scan import live_files, scan_table
 from ddb_lake.pipeline.capture.streams import StreamReader
 from ddb_lake.pipeline.follow.follower import CLEAN_EVERY_S, Follower

@@ -27,7 +27,7 @@ from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.config import parse_settings
 from ddb_lake.executors import open_lake
 from ddb_lake.lake.commit import LARGE_MANIFEST_FILES, Delta
-from ddb_lake.lake.manifests import snapshot_manifests
+from ddb_lake.lake.metadata_files import snapshot_manifests
 from ddb_lake.lake.state import CurrentState, changes_state
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.apply.deduplication import Figures

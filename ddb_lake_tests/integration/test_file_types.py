@@ -17,7 +17,7 @@ from pyiceberg.types import LongType, NestedField, StringType
 from ddb_lake.core.layout.table_names import ERASURES, ICEBERG_SUFFIXES
 from ddb_lake.lake import compaction_policy
 from ddb_lake.lake.file_writer import FileWriter
-from ddb_lake.lake.manifests import FILE_PATH_ID, POS_ID
+from ddb_lake.lake.metadata_files import FILE_PATH_ID, POS_ID
 from ddb_lake_tests.support.iceberg_readers import assert_iceberg_types
 from ddb_lake_tests.support.readers_matrix import KINDS, NAME, TABLE, Steps, expected_types, tables, types_of
 from ddb_lake_tests.support.several_tables import lake_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lake.lake.manifests import listed_manifests
+from ddb_lake.lake.metadata_files import listed_manifests
 from ddb_lake.lake.scan import live_files
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export

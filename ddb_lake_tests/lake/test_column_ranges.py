@@ -15,7 +15,7 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from ddb_lake.errors import DamagedError
-from ddb_lake.lake import manifests, scan, size_tiers
+from ddb_lake.lake import metadata_files, scan, size_tiers
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.column_ranges import RANGES_HEADER, ColumnRanges, file_ranges, from_header, to_header
 from ddb_lake.lake.commit import Delta
@@ -119,7 +119,7 @@ def hours(tmp_path: Path) -> Iterator[Table]:
 
 def test_manifests_without_such_records_are_not_opened(hours: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
-    monkeypatch.setattr(scan, "live_entries", lambda *args: opened.append(1) or manifests.live_entries(*args))
+    monkeypatch.setattr(scan, "live_entries", lambda *args: opened.append(1) or metadata_files.live_entries(*args))
     assert len(data_files(hours, lambda ranges: ranges.overlaps("_batch", low=7))) == 2
     assert len(opened) == 2
     assert data_files(hours, lambda ranges: ranges.overlaps("asserted_at", low=0)) == []

@@ -15,7 +15,7 @@ from pyiceberg.table import Table
 from ddb_lake.config import parse_settings
 from ddb_lake.executors import open_lake
 from ddb_lake.lake.inventory import named_files
-from ddb_lake.lake.manifests import _Bytes
+from ddb_lake.lake.metadata_files import _Bytes
 from ddb_lake.lake.scan import live_files
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import load_export

@@ -117,7 +117,7 @@ def stray_files(lake: Lake, names: Sequence[str]) -> set[str]:
     stray: set[str] = set()
     for full_name in (name + suffix for name in names for suffix in ICEBERG_SUFFIXES):
         table = lake.catalog.table(full_name)
-        folder = Path(table.location() if table is not None else lake.settings.location(full_name))
+        folder = Path(table.location() if table is not None else f"{lake.settings.tables_location}/{full_name}")
         there = {str(path) for path in folder.rglob("*") if path.is_file()}
         stray |= there - (referenced(table) if table is not None else set())
     return stray

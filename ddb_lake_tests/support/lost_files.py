@@ -12,7 +12,7 @@ from pathlib import Path
 from pyiceberg.table import Table
 
 from ddb_lake.errors import DamagedError
-from ddb_lake.lake.manifests import live_entries, snapshot_manifests
+from ddb_lake.lake.metadata_files import live_entries, snapshot_manifests
 from ddb_lake.pipeline.open_lake import Lake
 
 SUFFIXES = ("", "_changes", "_objects", "_quarantine")

@@ -104,8 +104,7 @@ def _lands_on_s3(table: TableSettings) -> bool:
 
 def has_local_warehouse(subject: LakeSubject) -> bool:
     """The warehouse is a folder of this machine."""
-    warehouse = subject.settings.warehouse
-    return "://" not in warehouse or warehouse.startswith("file://")
+    return subject.settings.has_local_warehouse
 
 
 def is_on_s3(subject: LakeSubject) -> bool:

@@ -42,7 +42,7 @@ from ddb_lake.lake.compaction_policy import (
 from ddb_lake.lake.entity_state import EntityState
 from ddb_lake.lake.file_writer import FileWriter, mean_row_bytes, sorted_if_it_fits
 from ddb_lake.lake.maintenance import expire_snapshots, referenced, unnamed
-from ddb_lake.lake.manifests import COMPACTION, OPERATION
+from ddb_lake.lake.metadata_files import COMPACTION, OPERATION
 from ddb_lake.lake.ownership import foreign_claim, location_fault, rebuild_claim, written_by_tables
 from ddb_lake.lake.scan import LiveFiles, TableScan, live_files, scan_table
 from ddb_lake.lake.schema_evolution import evolve_table

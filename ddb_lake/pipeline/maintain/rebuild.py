@@ -48,7 +48,7 @@ from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.lake.commit import Delta
 from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.lake.maintenance import referenced
-from ddb_lake.lake.manifests import OPERATION
+from ddb_lake.lake.metadata_files import OPERATION
 from ddb_lake.lake.replacement import (
     EARLIER,
     PLACEHOLDER,

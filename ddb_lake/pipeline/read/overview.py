@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pyiceberg.table import Table
 
 from ddb_lake.engine.session import Session
-from ddb_lake.lake.manifests import has_no_dangling_deletes
+from ddb_lake.lake.metadata_files import has_no_dangling_deletes
 from ddb_lake.lake.scan import live_files
 from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.merge.sources import records_sql

@@ -21,7 +21,7 @@ import duckdb
 from ddb_lake.core.layout.locations import is_within
 from ddb_lake.core.layout.table_names import CHANGES, DAILY, OBJECTS, QUARANTINE
 from ddb_lake.core.operations.library_errors import translate
-from ddb_lake.engine.exact_types import IN_PYTHON, cast_columns, exact_type
+from ddb_lake.engine.exact_types import cast_columns, casts_for_python
 from ddb_lake.engine.read_only import as_relation, foreign_file, limit_to_files, read_only_statements
 from ddb_lake.engine.session import Session, interruptible
 from ddb_lake.engine.sql import identifier, shown
@@ -118,7 +118,11 @@ def execute_query(
     with statement_errors(lake, absent):
         for statement in read_only_statements(session.con, sql):
             result = interruptible(session.con, partial(session.con.execute, statement))
-        if result is not None and result.description and (casts := _casts(result.description)):
+        if (
+            result is not None
+            and result.description
+            and (casts := casts_for_python([column[1] for column in result.description]))
+        ):
             names = [column[0] for column in result.description]
             exact = cast_columns(as_relation(session.con, sql), casts, names)
             result = interruptible(session.con, partial(session.con.execute, exact))
@@ -126,17 +130,6 @@ def execute_query(
         raise UsageError("no statement that gives rows", hint="write a SELECT")
     columns, types = zip(*((column[0], str(column[1])) for column in result.description), strict=True)
     return QueryResult(columns, types, session.con)
-
-
-def _casts(description: Sequence[Sequence[Any]]) -> list[str | None]:
-    """The types as which Python gets each column exactly, None for its own; empty if each has its own."""
-    casts: list[str | None] = []
-    for column in description:
-        try:
-            casts.append(exact_type(column[1], IN_PYTHON))
-        except UsageError:  # a UNION of such a type
-            casts.append("VARCHAR")
-    return casts if any(casts) else []
 
 
 @contextmanager

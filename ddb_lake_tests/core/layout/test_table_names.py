@@ -138,4 +138,6 @@ def test_export_within_a_tables_files_is_rejected() -> None:
 def test_settings_and_catalog_have_one_location_of_a_table(tmp_path: Path) -> None:
     settings = parse_settings({"warehouse": str(tmp_path), "tables": []}, "test")
     with LakeCatalog(settings) as catalog:
-        assert catalog.create("orders", fixed_schema(CHANGES_COLUMNS)).location() == settings.location("orders")
+        assert (
+            catalog.create("orders", fixed_schema(CHANGES_COLUMNS)).location() == f"{settings.tables_location}/orders"
+        )

@@ -1,12 +1,12 @@
-"""Reads manifest lists and manifests, and checks that they are complete.
+"""Reads the metadata of Iceberg tables: metadata files, manifest lists and manifests. Checks that the latter two are complete.
 
 pyiceberg stops reading at the end of the bytes. A file that was cut short then has fewer entries, and the table has fewer
 rows, without an error. So this module compares each file with every length and count that the table states about it. The
 checks take no further request.
 
-An apply reads most manifests several times. For each file, pyiceberg derives a schema and readers again, which takes most of the
-time. So this module keeps the entries of the files that were read last, by the bytes of the files. It still reads and checks the
-bytes each time, and notices a file that was damaged after it was read.
+An apply reads most of these files several times, to notice other writers. For each manifest, pyiceberg derives a schema and readers
+again, which takes most of the time. So this module keeps what it parsed of the files that were read last, by the bytes of the files.
+It still reads the bytes each time, and notices a file that was damaged after it was read.
 https://iceberg.apache.org/spec/#manifests and https://iceberg.apache.org/spec/#manifest-lists
 """
 
@@ -24,6 +24,8 @@ from pyiceberg.avro.file import AvroFile
 from pyiceberg.avro.reader import Reader
 from pyiceberg.io import FileIO, InputFile
 from pyiceberg.manifest import ManifestContent, ManifestEntry, ManifestEntryStatus, ManifestFile, read_manifest_list
+from pyiceberg.serializers import Compressor, FromByteStream
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot
 
 from ddb_lake.core.operations.library_errors import reading
@@ -50,6 +52,9 @@ https://iceberg.apache.org/spec/#position-delete-files
 
 KEPT_ENTRIES = 4_000
 """The number of parsed entries that are kept for the next reader of the same bytes. One takes 2 to 6 kB of memory."""
+
+_KEPT_METADATA = 32
+"""Of 16 metadata files, because a file counts as one more than its entries (`ParsedFiles`). One takes about 1 MB of memory."""
 
 _Rows = TypeVar("_Rows", bound=Sequence[Any])
 
@@ -88,6 +93,7 @@ class ParsedFiles:
 
 
 _parsed = ParsedFiles()
+_parsed_metadata = ParsedFiles(_KEPT_METADATA)
 
 
 def _new_reader(cls: type[Reader], *_arguments: Any, **_options: Any) -> Reader:
@@ -99,6 +105,17 @@ Reader.__new__ = _new_reader
 each file. A process that commits every few seconds grew by 25 MB a minute. Readers have no state, so none needs to be kept.
 https://github.com/apache/iceberg-python/issues/2325
 """
+
+
+def read_metadata(io: FileIO, location: str) -> TableMetadata:
+    """The contents of a metadata file. Files of the same bytes share their parsed form, which pyiceberg never changes."""
+    data, compression = _read(io, location), Compressor.get_compressor(location)
+
+    def parse() -> tuple[TableMetadata]:
+        return (FromByteStream.table_metadata(BytesIO(data), compression=compression),)
+
+    (metadata,) = _parsed_metadata.rows(data, type(compression).__name__, parse)
+    return metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +180,13 @@ def live_entries(io: FileIO, manifest: ManifestFile, table: str) -> list[Manifes
             raise DamagedError(
                 f"it has {len(data)} bytes, and {manifest.manifest_length} were written", uri=uri, table=table
             )
-        _check_frame(uri, data, table)
+
+        def parse() -> tuple[ManifestEntry, ...]:
+            _check_frame(uri, data, table)
+            return tuple(manifest.fetch_manifest_entry(_Memory(uri, data), discard_deleted=False))
+
         inherited = manifest.added_snapshot_id, manifest.sequence_number, manifest.partition_spec_id
-        entries = _parsed.rows(
-            data,
-            inherited,
-            lambda: tuple(manifest.fetch_manifest_entry(_Memory(uri, data), discard_deleted=False)),
-        )
+        entries = _parsed.rows(data, inherited, parse)
         live = [entry for entry in entries if entry.status != ManifestEntryStatus.DELETED]
         added = [entry for entry in live if entry.status == ManifestEntryStatus.ADDED]
         kept = [entry for entry in live if entry.status == ManifestEntryStatus.EXISTING]

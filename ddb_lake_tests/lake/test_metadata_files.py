@@ -13,9 +13,9 @@ from pyiceberg.table import Table
 from pyiceberg.utils.singleton import Singleton
 
 from ddb_lake.errors import DamagedError
-from ddb_lake.lake import manifests
+from ddb_lake.lake import metadata_files
 from ddb_lake.lake.commit import Delta
-from ddb_lake.lake.manifests import ParsedFiles, live_entries, snapshot_manifests
+from ddb_lake.lake.metadata_files import ParsedFiles, live_entries, snapshot_manifests
 from ddb_lake.lake.scan import live_files
 from ddb_lake_tests.support.effort import examples
 from ddb_lake_tests.support.iceberg_table import SCHEMA, catalog, commit, data_files
@@ -34,7 +34,7 @@ def test_second_scan_parses_nothing_and_finds_the_same_files(table: Table, monke
     def refused(*_: object) -> None:
         raise AssertionError("a file was parsed again")
 
-    monkeypatch.setattr(manifests, "AvroFile", refused)
+    monkeypatch.setattr(metadata_files, "AvroFile", refused)
     monkeypatch.setattr("pyiceberg.manifest.AvroFile", refused)
     assert live_files(table) == first
     later = commit(table, Delta(added=first.data))
