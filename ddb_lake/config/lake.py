@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal, Self
@@ -442,8 +442,17 @@ class LakeSettings(Settings):
 
     def table(self, name: str) -> TableSettings:
         """The settings of one table. Raises ConfigError if no table has the name."""
-        for table in self.tables:
-            if table.name == name:
-                return table
-        known = ", ".join(sorted(t.name for t in self.tables)) or "none"
+        return self.by_name[name]
+
+    @cached_property
+    def by_name(self) -> Mapping[str, TableSettings]:
+        """The settings of each table. Another name raises ConfigError."""
+        return _TablesByName({table.name: table for table in self.tables})
+
+
+class _TablesByName(dict[str, TableSettings]):
+    """The tables of a lake. The error for another name is that of the configuration."""
+
+    def __missing__(self, name: str) -> TableSettings:
+        known = ", ".join(sorted(self)) or "none"
         raise ConfigError(f"table {name!r} is not configured; configured tables: {known}. Add it below `tables:`.")

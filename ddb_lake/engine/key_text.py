@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ddb_lake.core.schema.table_schema import TableSchema
 from ddb_lake.engine.projection import number_text
-from ddb_lake.engine.sql import carried, literal
+from ddb_lake.engine.sql import carried, quoted
 
 
 def key_text_sql(schema: TableSchema, rescued: str = "_rescued") -> str:
@@ -37,7 +37,9 @@ def _values(schema: TableSchema, name: str, rescued: str) -> tuple[str, str, dic
     elif column.tag == "B":
         held = f"to_base64({held})"
     pointer = "/" + column.pointer.replace("~", "~0").replace("/", "~1")
-    found = {tag: f"json_extract_string({rescued}, {literal(f'{pointer}/{tag}')})" for tag in ("S", "N", "B")}
+    tags = ("S", "N", "B")
+    paths = quoted([f"{pointer}/{tag}" for tag in tags])
+    found = {tag: f"json_extract_string({rescued}, {path})" for tag, path in zip(tags, paths, strict=True)}
     found["N"] = f"ddb_canonical_number({found['N']})"
     return held, column.tag, found
 

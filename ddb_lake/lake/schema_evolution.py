@@ -12,11 +12,12 @@ from itertools import pairwise
 from typing import Any
 
 from pyiceberg.schema import Schema
+from pyiceberg.types import IcebergType
 
 from ddb_lake.core.schema.table_schema import Column, TableSchema
 from ddb_lake.errors import CheckFailed
 from ddb_lake.lake.commit import Commit
-from ddb_lake.lake.schemas import column_doc, iceberg_type, metadata_columns, metadata_type
+from ddb_lake.lake.schemas import item_fields, metadata_fields
 
 
 def evolve_table(commit: Commit, schema: Schema, old: TableSchema, new: TableSchema, keep_expired: bool) -> None:
@@ -39,13 +40,13 @@ def evolve_table(commit: Commit, schema: Schema, old: TableSchema, new: TableSch
     if renamed:
         raise CheckFailed(f"columns would get other names: {renamed[:5]}; nothing was committed; report this fault")
     added = [c for one, c in after.items() if one not in before or _retyped(before[one], c)]
-    wanted = metadata_columns(keep_expired)
-    metadata = {name: wanted[name] for name in wanted if name not in {f.name for f in schema.fields}}
+    present = [field.name for field in schema.fields]
+    metadata = [field for field in metadata_fields(keep_expired) if field[0] not in present]
     if dropped:
         commit.change_schema(lambda update: _drop(update, dropped))
     if added or metadata:
-        first = [f.name for f in schema.fields] if added and not before else []
-        commit.change_schema(lambda update: _add(update, added, metadata, first))
+        behind = (added[-1].name, present) if added and not before else None
+        commit.change_schema(lambda update: _add(update, [*item_fields(added), *metadata], behind))
 
 
 def _retyped(old: Column, new: Column) -> bool:
@@ -57,12 +58,11 @@ def _drop(update: Any, columns: list[Column]) -> None:
         update.delete_column((column.name,))
 
 
-def _add(update: Any, added: list[Column], metadata: dict[str, tuple[str, str]], first: Sequence[str]) -> None:
-    """Add columns at the end. The columns `first` are moved behind the last added column of an item."""
-    for column in added:
-        update.add_column((column.name,), iceberg_type(column.type), doc=column_doc(column))
-    for name, (kind, doc) in metadata.items():
-        update.add_column((name,), metadata_type(kind), doc=doc)
-    if first:
-        for previous, name in pairwise([added[-1].name, *first]):
+def _add(update: Any, fields: list[tuple[str, IcebergType, str]], behind: tuple[str, Sequence[str]] | None) -> None:
+    """Add columns at the end. `behind`: an added column, and the columns that are moved behind it."""
+    for name, kind, doc in fields:
+        update.add_column((name,), kind, doc=doc)
+    if behind is not None:
+        last, moved = behind
+        for previous, name in pairwise([last, *moved]):
             update.move_after(name, previous)

@@ -5,6 +5,7 @@ Docs of columns are part of the tables: catalogs and query engines show them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pyiceberg.partitioning import PartitionField, PartitionSpec
@@ -153,9 +154,18 @@ def metadata_columns(keep_expired: bool) -> dict[str, tuple[str, str]]:
 
 def current_schema(schema: TableSchema, keep_expired: bool = False) -> Schema:
     """The Iceberg schema of `current`: the typed columns, then the metadata columns."""
-    fields = [(c.name, iceberg_type(c.type), column_doc(c)) for c in schema.columns]
-    fields += [(name, COLUMN_TYPES[kind], doc) for name, (kind, doc) in metadata_columns(keep_expired).items()]
+    fields = [*item_fields(schema.columns), *metadata_fields(keep_expired)]
     return Schema(*(NestedField(i, n, t, required=False, doc=d) for i, (n, t, d) in enumerate(fields, start=1)))
+
+
+def item_fields(columns: Iterable[Column]) -> list[tuple[str, IcebergType, str]]:
+    """Name, type and doc of columns of items."""
+    return [(column.name, iceberg_type(column.type), column_doc(column)) for column in columns]
+
+
+def metadata_fields(keep_expired: bool) -> list[tuple[str, IcebergType, str]]:
+    """Name, type and doc of the metadata columns of `current`."""
+    return [(name, COLUMN_TYPES[kind], doc) for name, (kind, doc) in metadata_columns(keep_expired).items()]
 
 
 def column_doc(column: Column) -> str:
@@ -163,11 +173,6 @@ def column_doc(column: Column) -> str:
     if column.role == "declared":
         return f"{dotted(column.path)} ({'any value as JSON' if column.type == 'json' else 'any scalar as text'})"
     return f"{dotted(column.path)} ({column.tag})"
-
-
-def metadata_type(kind: str) -> IcebergType:
-    """The Iceberg type of a metadata column."""
-    return COLUMN_TYPES[kind]
 
 
 def iceberg_type(column_type: str) -> IcebergType:

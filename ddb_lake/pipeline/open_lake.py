@@ -95,7 +95,7 @@ class Lake:
 
     def table(self, name: str) -> TableSettings:
         """The settings of a table. Raises ConfigError if it is not configured."""
-        return self.settings.table(name)
+        return self.settings.by_name[name]
 
     def executor(self, name: str) -> Executor:
         """The engine that does the heavy work of a table, by the table's setting `engine`."""

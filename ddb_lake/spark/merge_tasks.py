@@ -36,7 +36,7 @@ from ddb_lake.engine.projection import Projection
 from ddb_lake.engine.session import Session, with_memory
 from ddb_lake.engine.sql import identifier
 from ddb_lake.lake.file_writer import FileWriter
-from ddb_lake.lake.schemas import CHANGES_COLUMNS, duckdb_type, metadata_type
+from ddb_lake.lake.schemas import CHANGES_COLUMNS, COLUMN_TYPES, duckdb_type
 from ddb_lake.pipeline.merge.local_merge import ROW_COLUMNS, sample_rows
 from ddb_lake.pipeline.merge.sources import images_of
 from ddb_lake.spark.access import TableAccess
@@ -52,7 +52,7 @@ CURRENT = {
 }
 BASE = {"_key": "VARCHAR", "item": "VARCHAR", "_rescued": "VARCHAR"}
 EXPORTED_KEYS = {"_key": "VARCHAR", "_key_hash": "BIGINT", "exported_us": "BIGINT"}
-CHANGES = {name: duckdb_type(metadata_type(kind)) for name, (kind, _) in CHANGES_COLUMNS.items()}
+CHANGES = {name: duckdb_type(COLUMN_TYPES[kind]) for name, (kind, _) in CHANGES_COLUMNS.items()}
 PARTS: dict[str, dict[str, str]] = {
     "new_records": CHANGES,
     "changelog": CHANGES,

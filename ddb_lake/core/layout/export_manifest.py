@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from ddb_lake.errors import ExportError
@@ -39,7 +40,7 @@ _ISO = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+
 _EPOCH_SECONDS = re.compile(r"\d{1,12}(?:\.\d{1,9})?")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ExportSummary:
     """One export, as described by its `manifest-summary.json`. Times are UTC microseconds since the epoch.
 
@@ -71,17 +72,17 @@ class ExportSummary:
     sse_kms_key_id: str | None = None
     version: str = FULL_VERSION
 
-    @property
+    @cached_property
     def export_id(self) -> str:
         """The last part of the export's ARN: `0<epoch ms>-<8 hex>`."""
         return self.export_arn.rpartition("/")[2]
 
-    @property
+    @cached_property
     def table_name(self) -> str:
         """The source table's name, from its ARN."""
         return self.table_arn.rpartition(":table/")[2]
 
-    @property
+    @cached_property
     def as_of_us(self) -> int:
         """The instant whose state the export asserts: the export time, or an increment's exclusive end."""
         known = self.export_time_us if self.export_type == "FULL" else self.to_us

@@ -18,6 +18,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from ddb_lake.core.values.change_record import AttributeValue, Item
@@ -86,7 +87,7 @@ INT64 = range(-(2**63), 2**63)
 DECIMAL = re.compile(r"decimal\((\d+),\s*(\d+)\)")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Column:
     """One typed column: the path of its values in the item, their DynamoDB type, and the column's type.
 
@@ -100,17 +101,17 @@ class Column:
     type: ColumnType
     role: Role = "plain"
 
-    @property
+    @cached_property
     def pointer(self) -> str:
         """The path as a JSON Pointer (RFC 6901), the key of `_rescued`."""
         return pointer(self.path)
 
-    @property
+    @cached_property
     def identity(self) -> Identity:
         """What its name belongs to. A column that is no variant keeps its name if its type changes."""
         return self.path, self.tag if self.role == "variant" else ""
 
-    @property
+    @cached_property
     def tags(self) -> tuple[str, ...]:
         """The DynamoDB types whose values the column takes."""
         if self.role != "declared":

@@ -78,7 +78,6 @@ def update_log(
 
     Without a changelog, it is created if `create` is set; otherwise nothing happens.
     """
-    lake.table(table)
 
     def attempt() -> ChangesState:
         changes = lake.changes(table)

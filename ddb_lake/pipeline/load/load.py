@@ -33,7 +33,7 @@ from ddb_lake.engine.staging import StagedRows
 from ddb_lake.errors import ConfigError
 from ddb_lake.lake.commit import EXPORT_BRANCH, Commit, Delta
 from ddb_lake.lake.file_writer import FileWriter
-from ddb_lake.lake.scan import live_files
+from ddb_lake.lake.scan import LiveFiles, live_files
 from ddb_lake.lake.schema_evolution import evolve_table
 from ddb_lake.lake.state import CurrentState, LoadedExport, changes_state, current_state, lost_exports
 from ddb_lake.pipeline.apply.apply import everything_quarantined
@@ -163,8 +163,11 @@ def load_export(lake: Lake, table: str, uri: str, recreated: bool = False, rejec
     update_entities(lake, table)
     if result.export_type == "FULL" and not result.already_loaded:
         executor = lake.executor(table)
-        misfits, of_entities = find_misfits(lake, table, executor), find_entity_misfits(lake, table, executor)
-        result = replace(result, misfits=misfits, entity_misfits=of_entities)
+        result = replace(
+            result,
+            misfits=find_misfits(lake, table, executor, counted=True),
+            entity_misfits=find_entity_misfits(lake, table, executor, counted=True),
+        )
     return replace(result, seconds=time.monotonic() - started, notes=(*notes, *result.notes))
 
 
@@ -239,7 +242,7 @@ class LoadPlan:
 
     def iceberg_schema(self, schema: TableSchema) -> Schema:
         """The Iceberg schema, with the field ids that the table will have when it is created or evolved."""
-        return iceberg_schema(self.table, [schema], self.keep_expired)
+        return iceberg_schema(self.table, [self.state.schema, schema], self.keep_expired)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +291,7 @@ def _load_full(lake: Lake, settings: TableSettings, export: Export, reject: bool
                 session, plan.table, ExportRows(writer.scan, schema), erased, export.summary.as_of_us
             )
             rejected = _quarantine_lines(lake, session, plan, writer.rejected_lines())
-            commit = open_commit(lake, plan.table, schema, plan.keep_expired)
+            commit = open_commit(lake, plan.table, (plan.state.schema, schema), plan.keep_expired)
         except Exception:
             writer.discard()
             raise
@@ -347,7 +350,8 @@ def _commit(lake: Lake, session: Session, plan: LoadPlan, written: WrittenSnapsh
     delta = Delta()
     if plan.becomes_base:
         executor, rows = lake.executor(plan.settings.name), written.rows
-        unheld = executor.unheld_values(session, table, rows.scan, rows.schema.columns)
+        scan = replace(rows.scan, live=LiveFiles(tuple(files)))  # tasks divide the work by these entries
+        unheld = executor.unheld_values(session, table, scan, rows.schema.columns)
         state = replace(state, misfits=KnownMisfits.counted(unheld))
         delta, state = _merge_changelog(lake, session, plan, written, state)
         delta = replace(delta, added=[*files, *delta.added], replace_all=True)
@@ -461,7 +465,7 @@ def _merge(
     schema = merge.fit(
         state.schema,
         plan.export.summary.item_count,
-        lambda s: iceberg_schema(table, [state.schema, s], plan.keep_expired),
+        lambda s: iceberg_schema(table, [plan.state.schema, state.schema, s], plan.keep_expired),
     )
     evolve_table(commit, before.schema(), state.schema, schema, plan.keep_expired)
     added, deletes = merge.write(table, commit.transaction.table_metadata)

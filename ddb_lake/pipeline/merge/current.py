@@ -278,8 +278,10 @@ def _commit(lake: Lake, table: Table, tables: _Tables, merge: PlannedMerge) -> C
     """Write the planned rows, then commit rows, deleted positions and state in one commit."""
     settings, known = tables.settings, tables.known
     keep_expired = settings.ttl_deletes == "keep"
-    schema = merge.fit(known.schema, recorded_rows(table), lambda new: iceberg_schema(table, [new], keep_expired))
-    commit = open_commit(lake, table, schema, keep_expired)
+    schema = merge.fit(
+        known.schema, recorded_rows(table), lambda new: iceberg_schema(table, [known.schema, new], keep_expired)
+    )
+    commit = open_commit(lake, table, (known.schema, schema), keep_expired)
     added, deletes = merge.write(table, commit.transaction.table_metadata)
     merge.close()
     counts, upserted = merge.counts, sum(file.record_count for file in added)
@@ -357,21 +359,21 @@ def first_state(table: Table, key: tuple[str, ...], protection: Protection) -> C
     return replace(state, schema=schema, protection=protection.stored, misfits=KnownMisfits({}))
 
 
-def open_commit(lake: Lake, table: Table, schema: TableSchema, keep_expired: bool) -> Commit:
-    """Begin a commit of `current` that changes its columns to those of `schema`.
+def open_commit(lake: Lake, table: Table, step: tuple[TableSchema, TableSchema], keep_expired: bool) -> Commit:
+    """Begin a commit of `current` that changes its columns. `step`: the columns that it has, and those that it gets.
 
     Raises:
         CheckFailed: a column would get another name; this is a fault of the program.
     """
     commit = lake.commit(table)
-    evolve_table(commit, table.schema(), CurrentState.of(table).schema, schema, keep_expired)
+    evolve_table(commit, table.schema(), *step, keep_expired)
     return commit
 
 
 def iceberg_schema(table: Table, steps: Sequence[TableSchema], keep_expired: bool) -> Schema:
-    """The Iceberg schema, with its field ids, of `current` after its columns went through `steps`."""
+    """The Iceberg schema, with its field ids, of `current` after its columns went through `steps`. The first are those it has."""
     commit, schema = Commit(table), table.schema()
-    for old, new in pairwise([CurrentState.of(table).schema, *steps]):
+    for old, new in pairwise(steps):
         evolve_table(commit, schema, old, new, keep_expired)
         schema = commit.transaction.table_metadata.schema()
     return schema

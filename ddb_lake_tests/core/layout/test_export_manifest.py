@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +223,7 @@ def test_build_summary_is_laid_out_as_aws_does() -> None:
 
 def test_build_summary_with_times_of_another_type_is_an_export_error() -> None:
     summary = parse_summary(encoded(FULL))
-    mixed = ExportSummary(**{f: getattr(summary, f) for f in ExportSummary.__slots__} | {"export_type": "INCREMENTAL"})
+    mixed = replace(summary, export_type="INCREMENTAL")
     with pytest.raises(ExportError, match="INCREMENTAL"):
         build_summary(mixed)
 
