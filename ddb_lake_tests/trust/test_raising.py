@@ -46,6 +46,8 @@ GUARDS = (
     "limited",
     "<genexpr>",
     "first_run",
+    "next_run",
+    "_read_behind",
     "is_blank_from",
     "_skip_space",
     "__bool__",

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from typing import Final
 
 import cramjam
+from isal import igzip_lib, isal_zlib
 
 from ddb_lake.core.decode.kpl import MAGIC as KPL_MAGIC
 from ddb_lake.core.decode.splitter import ION_PROBLEM
@@ -38,6 +39,8 @@ MAX_CONTAINERS: Final = 5
 
 _STEP_BYTES: Final = 1 << 16
 _GZIP_MAGIC: Final = b"\x1f\x8b\x08"
+_PLAIN_GZIP: Final = (b"\x1f\x8b\x08\x00", b"\x1f\x8b\x08\x08")  # a header without a part, or with a file's name
+_STEP_GROWTH: Final = 4
 _ZIP_MAGICS: Final = (b"PK\x03\x04", b"PK\x05\x06")
 _SNAPPY_STREAM: Final = b"\xff\x06\x00\x00sNaPpY"
 _SNAPPY_JAVA_MAGIC: Final = b"\x82SNAPPY\x00"
@@ -218,6 +221,42 @@ def _read_gzip(data: bytes, output: _Output) -> None:
 
 def _read_gzip_member(data: bytes, start: int, output: _Output) -> int:
     """Add one member to the output; returns the position after it."""
+    position = _read_sound_gzip_member(data, start, output)
+    return _read_any_gzip_member(data, start, output) if position is None else position
+
+
+def _read_sound_gzip_member(data: bytes, start: int, output: _Output) -> int | None:
+    """`_read_gzip_member` by ISA-L, in half the time; None, and no output, for a member that zlib must judge.
+
+    What ISA-L reads to the end has the checksum and the size that the trailer states. It reports some damage as truncation, and it
+    accepts headers that zlib refuses, so it gets those in `_PLAIN_GZIP` only. The trailer of no content is zeros, which proves nothing.
+    """
+    if not data.startswith(_PLAIN_GZIP, start):
+        return None
+    engine = isal_zlib.decompressobj(31)
+    parts: list[bytes] = []
+    position, step, room_bytes = start, _STEP_BYTES, output.room_bytes
+    while not engine.eof:
+        block = data[position : position + step]
+        try:
+            part = engine.decompress(block, room_bytes + 1) if block else None
+        except igzip_lib.IsalError:
+            return None
+        if part is None or len(part) > room_bytes:
+            return None
+        parts.append(part)
+        room_bytes -= len(part)
+        position += len(block) - len(engine.unused_data)
+        step = _STEP_GROWTH * (position - start)  # what a block has behind its member is copied
+    if not any(parts):
+        return None
+    for part in parts:
+        output.add(part)
+    return position
+
+
+def _read_any_gzip_member(data: bytes, start: int, output: _Output) -> int:
+    """`_read_gzip_member` by zlib, which distinguishes truncation from damage."""
     engine = zlib.decompressobj(31)
     complete = len(output.parts)
     position = start

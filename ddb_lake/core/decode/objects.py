@@ -28,6 +28,7 @@ from ddb_lake.core.decode.splitter import (
     Segment,
     first_run,
     is_blank_from,
+    next_run,
     split_json,
 )
 from ddb_lake.core.values import json_text
@@ -97,7 +98,7 @@ def read_object_by_runs(
         return _read(opened, context, read_unvalidated, read_run)
     if first.rows and opened.damage is None and is_blank_from(opened.content, first.end):  # most objects are one run
         return iter((first,))
-    return chain((first,), _read(opened, context, read_unvalidated, read_run, first))
+    return chain((first,), _read_behind(first, opened, context, read_run))
 
 
 class _Content(NamedTuple):
@@ -119,17 +120,27 @@ def _open(data: bytes, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> _Content:
         return _Content(data, b"", limited(Rejected.unexpected(error, data)))
 
 
+def _read_behind(
+    run: RecordRun, opened: _Content, context: ReadContext, read_run: ReadRun
+) -> Iterator[LocatedOutcome | RecordRun]:
+    """The runs that follow the first one, and then the outcomes behind them."""
+    while (following := next_run(opened.content, run.end, read_run)) is not None:
+        run = following
+        yield run
+    yield from _read(opened, context, read_unvalidated, read_run, run.end)
+
+
 def _read(
     opened: _Content,
     context: ReadContext,
     read_record: ReadRecord | None,
     read_run: ReadRun | None = None,
-    first: RecordRun | None = None,
+    start: int = 0,
 ) -> Iterator[LocatedOutcome | RecordRun]:
-    """The outcomes, without those of the run `first` (`splitter.first_run`)."""
+    """The outcomes from `start` on, which is 0 or the end of the runs at the beginning."""
     data, content, damage = opened
-    is_first = first is None or not first.rows
-    for segment in split_json(content, read_record, read_run, 0 if first is None else first.end):
+    is_first = not start
+    for segment in split_json(content, read_record, read_run, start):
         offset, raw = segment.offset, segment.raw
         if segment.run is not None:
             is_first = is_first and not segment.run.rows

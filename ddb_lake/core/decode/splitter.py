@@ -106,8 +106,14 @@ Each record of a run must be one object on which this module and it agree: the o
 
 
 def first_run(data: bytes, read_run: ReadRun) -> RecordRun | None:
-    """The run at the beginning of `data`, if there is one; else nothing is read. `split_json` continues at its end."""
+    """The run at the beginning of `data`, if there is one; else nothing is read. `split_json` or `next_run` continues at its end."""
     return read_run(data, 0) if data.startswith(b"{") else None
+
+
+def next_run(data: bytes, position: int, read_run: ReadRun) -> RecordRun | None:
+    """The run that follows the one that ends at `position`, if there is one. A run of no rows is followed by the same records."""
+    start = _skip_space(data, position)
+    return read_run(data, start) if data.startswith(b"{", start) else None
 
 
 def is_blank_from(data: bytes, position: int) -> bool:
@@ -128,9 +134,10 @@ def split_json(
         data: the bytes.
         read_record: reads an object instead of decoding it.
         read_run: reads several objects.
-        position: where to begin: 0, or the end of the run that `first_run` returned.
+        position: where to begin: 0, or the end of runs that `first_run` and `next_run` returned. An aggregate does not begin in them,
+            because they are UTF-8.
     """
-    if KPL_MAGIC not in data:
+    if data.find(KPL_MAGIC, position) < 0:
         yield from _split(data, read_record, read_run, position)
         return
     for aggregate in _aggregates(data):

@@ -72,8 +72,9 @@ class NativeReader:
 
     @property
     def is_full(self) -> bool:
-        """Whether the last record did not fit; then the rows must be taken before reading continues."""
-        return bool(self._batch.rows > 0 and self._batch.reason == FULL)
+        """Whether there is no room for another record; then the rows must be taken before reading continues."""
+        batch = self._batch
+        return bool(batch.rows > 0 and (batch.reason == FULL or batch.rows == batch.row_capacity))
 
     def begin_object(self, uri: str, number: int, latest_us: int) -> None:
         """The next object. `number`: in its group. `latest_us`: the last possible time of a record without an arrival stamp."""
