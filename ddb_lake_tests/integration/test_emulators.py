@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ from ddb_lake_tests.support.emulated_path import (
     KINESIS,
     STREAMS,
     Delivery,
+    landed_changes,
     make_buckets,
     make_table,
     succeed,
@@ -54,7 +56,7 @@ def test_lake_equals_the_table_of_ministack(
     land = delivery.start(account)
     traffic = Traffic(account.client("dynamodb"), seed=15)
     traffic.insert(25)
-    write_configuration(tmp_path / "ddb_lake.yaml", account, delivery, catalog)
+    write_configuration(tmp_path / "ddb_lake.yaml", account, landed_changes(account, delivery), catalog)
     with used(account.environment(), tmp_path):
         succeed(run, "load", "orders", "--scan", "--read-rate", 10_000)
         traffic.run(20)
@@ -63,6 +65,37 @@ def test_lake_equals_the_table_of_ministack(
         land()
         succeed(run, "sync", "--strict")
         assert_equal(run, scan_items(account.client("dynamodb"), "orders"))
+
+
+FOLLOWED: dict[str, tuple[Delivery, dict[str, Any]]] = {
+    "streams": (STREAMS, {"streams": True}),
+    "kinesis": (KINESIS, {"kinesis": "changes"}),
+    "fan-out": (KINESIS, {"kinesis": "changes", "fan_out": "lake"}),
+}
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("way", FOLLOWED)
+def test_follower_makes_the_table_of_ministack(ministack: MiniStack, run: Run, tmp_path: Path, way: str) -> None:
+    """Guards the calls of each way of reading against a service that was written from AWS's documentation by others."""
+    delivery, changes = FOLLOWED[way]
+    account = ministack.account()
+    make_table(account)
+    make_buckets(account)
+    delivery.start(account)
+    traffic = Traffic(account.client("dynamodb"), seed=17)
+    traffic.insert(25)
+    write_configuration(tmp_path / "ddb_lake.yaml", account, changes, "sql")
+    with used(account.environment(), tmp_path):
+        succeed(run, "follow", "--once")
+        for _ in range(2):
+            traffic.run(20)
+            traffic.burst(5)
+            traffic.delete(2)
+            succeed(run, "follow", "--once")
+            assert_equal(run, scan_items(account.client("dynamodb"), "orders"))
+        quiet = [json.loads(line) for line in succeed(run, "follow", "--once", "--json").splitlines()]
+    assert [event["event"] for event in quiet if event["event"] == "turn"] == [], "what was read is read again"
 
 
 def assert_equal(run: Run, items: list[str]) -> None:
@@ -86,7 +119,7 @@ def test_any_item_of_ministack_is_in_the_lake(
     make_table(account)
     make_buckets(account)
     dynamodb = account.client("dynamodb")
-    write_configuration(folder / "ddb_lake.yaml", account, STREAMS, "sql")
+    write_configuration(folder / "ddb_lake.yaml", account, landed_changes(account, STREAMS), "sql")
     with used(account.environment(), folder):
         succeed(run, "load", "orders", "--scan", "--read-rate", 10_000)
         for number, item in enumerate(items):

@@ -17,6 +17,7 @@ from ddb_lake_tests.support.emulated_path import (
     STREAMS,
     SandboxAccount,
     Service,
+    landed_changes,
     make_buckets,
     make_table,
     used,
@@ -81,7 +82,7 @@ def members_of_responses(service: Service, run: Run, folder: Path) -> Members:
     KINESIS.start(service)  # the table feeds a Kinesis stream too, which commands describe
     traffic = Traffic(dynamodb, seed=3)
     traffic.insert(30)
-    write_configuration(folder / "ddb_lake.yaml", service, STREAMS, "glue")
+    write_configuration(folder / "ddb_lake.yaml", service, landed_changes(service, STREAMS), "glue")
     with used(service.environment(), folder), pytest.MonkeyPatch.context() as patch:
         with watching(patch, members=members):
             run(*LOAD)

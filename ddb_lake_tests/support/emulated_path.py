@@ -252,11 +252,14 @@ def make_buckets(service: Service) -> None:
         s3.create_bucket(Bucket=service.bucket(name), CreateBucketConfiguration=where)
 
 
-def write_configuration(path: Path, service: Service, delivery: Delivery, catalog: str) -> None:
-    """The lake's YAML file. `catalog`: its type."""
+def landed_changes(service: Service, delivery: Delivery) -> dict[str, Any]:
+    """The setting `changes` of a table whose changes are delivered."""
     changes: dict[str, Any] = {"uri": f"s3://{service.bucket('landing')}/{PREFIX}"}
-    if delivery.streams:
-        changes["streams"] = True
+    return changes | {"streams": True} if delivery.streams else changes
+
+
+def write_configuration(path: Path, service: Service, changes: dict[str, Any], catalog: str) -> None:
+    """The lake's YAML file. `changes`: the setting of the table. `catalog`: its type."""
     path.write_text(
         CONFIGURATION.format(
             lake=service.bucket("lake"),
