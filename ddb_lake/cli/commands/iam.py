@@ -136,6 +136,7 @@ def lake_estate(settings: LakeSettings, options: IamOptions) -> Estate:
         fan_out = table.changes.fan_out if table.changes else None
         sources.append(Source(arn, table.source.role_arn, key, export, streams, stream_place, kinesis_arn, fan_out))
         landing += [landing_place(uri) for uri in settings.change_uris(table) if uri.startswith("s3://")]
+    databases = [table.aurora for table in settings.tables if table.aurora is not None]
     landing_root = settings.landing or ""
     on_s3 = settings.warehouse.startswith("s3://")
     catalog, name = f"arn:{partition}:glue:{region}:{options.account}", settings.catalog.namespace
@@ -152,6 +153,14 @@ def lake_estate(settings: LakeSettings, options: IamOptions) -> Estate:
         restored_table_arns=tuple(table_arn(table, None, options.account) for table in options.restored),
         dns_suffix=DNS_SUFFIXES[partition],
         hash_key=_hash_key(settings, partition, f"{region}:{options.account}", options.hash_kms_arn),
+        database_secrets=tuple(dict.fromkeys(one.secret_arn for one in databases if one.secret_arn)),
+        database_users=tuple(
+            dict.fromkeys(
+                f"arn:{partition}:rds-db:{one.region or region}:{options.account}:dbuser:*/{one.user}"
+                for one in databases
+                if one.iam_auth
+            )
+        ),
     )
 
 

@@ -21,6 +21,9 @@ tables:
 """
 
 
+SECRET = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:shop-a1B2c3"
+
+
 @pytest.fixture
 def lake(tmp_path: Path) -> Path:
     path = tmp_path / "lake.yaml"
@@ -100,6 +103,35 @@ def test_stream_reader_writes_only_where_what_it_reads_lands(run: Run, tmp_path:
     found = json.loads(run("iam", "stream-reader", "--config", path).output)["Statement"]
     written = [s["Resource"] for s in found if "s3:PutObject" in s["Action"]]
     assert written == [["arn:aws:s3:::lake/warehouse/landing/orders/*"]]
+
+
+@pytest.mark.parametrize(
+    ("login", "action", "resource"),
+    [
+        (f"secret_arn: '{SECRET}'", "secretsmanager:GetSecretValue", SECRET),
+        (
+            "iam_auth: true, region: eu-west-1",
+            "rds-db:connect",
+            "arn:aws:rds-db:eu-west-1:111122223333:dbuser:*/writer",
+        ),
+        ("password_env: PASSWORD", None, None),
+    ],
+)
+def test_roles_that_replicate_may_log_into_the_database_and_others_may_not(
+    run: Run, tmp_path: Path, login: str, action: str | None, resource: str | None
+) -> None:
+    path = tmp_path / "lake.yaml"
+    path.write_text(LAKE + f"    aurora: {{host: db, database: shop, user: writer, {login}}}\n")
+    printed = json.loads(run("iam", "--json", "--config", path).output)
+    database = ("secretsmanager:GetSecretValue", "rds-db:connect")
+    found = {
+        role: [(s["Action"], s["Resource"]) for s in policy["Statement"] if set(s["Action"]) & set(database)]
+        for role, policy in printed.items()
+    }
+    expected = [] if action is None else [([action], [resource])]
+    assert {role: granted for role, granted in found.items() if granted} == (
+        dict.fromkeys(("dagster-task", "applier", "follower"), expected) if expected else {}
+    )
 
 
 PLACES = {

@@ -122,6 +122,8 @@ class Estate:
 
     `glue`: the ARN of the catalog, then the database, then its tables; empty for a catalog outside Glue. `dns_suffix`: the
     last part of an endpoint's name, `DNS_SUFFIXES` of the partition. `hash_key`: None if the key of hashes is not in AWS.
+    `database_secrets`, `database_users`: ARNs of what logs into the databases that `aurora` replicates into: secrets, and users with
+    IAM authentication (https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/UsingWithRDS.IAMDBAuth.IAMPolicy.html).
     """
 
     region: str
@@ -135,6 +137,8 @@ class Estate:
     dns_suffix: str = DNS_SUFFIXES["aws"]
     own_landing: Place | None = None
     hash_key: HashKey | None = None
+    database_secrets: tuple[str, ...] = ()
+    database_users: tuple[str, ...] = ()
 
     @property
     def domain(self) -> str:

@@ -92,6 +92,9 @@ def _applier(estate: Estate) -> list[Statement]:
             estate.glue,
         ),
         *hash_key(estate),
+        # the login of the databases that `aurora` replicates into
+        Statement("ReadDatabaseLogin", ("secretsmanager:GetSecretValue",), estate.database_secrets),
+        Statement("LogIntoDatabase", ("rds-db:connect",), estate.database_users),
     ]
 
 
