@@ -50,8 +50,8 @@ ministack: setup-all build/ministack/.installed  ## MiniStack in build/ministack
 demo: setup  ## the whole path on the embedded AWS emulator, under two minutes
 	$(RUN) ddb-lake demo --folder $(DEMO)
 
-dev: setup  ## the Dagster UI on the demo lake, with the table still alive
-	$(RUN) python -m ddb_lake.orchestration.dev --folder $(DEMO)
+dev: setup  ## the Dagster UI on the demo lake, with the table still alive; FOLLOW=1 runs a follower beside it
+	$(RUN) python -m ddb_lake.orchestration.dev --folder $(DEMO) $(if $(FOLLOW),--follow)
 
 packages: setup-all  ## the system packages that tests need: MariaDB, PostgreSQL, Chromium and Java, by apt-get if it is permitted
 	@$(RUN) python -m ddb_lake_tests.support.system_packages

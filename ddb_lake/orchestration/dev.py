@@ -12,11 +12,12 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import dagster as dg
@@ -59,10 +60,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=Path(".demo"), help="the demo's folder (default: .demo)")
     parser.add_argument("--port", type=int, default=3000, help="the port of the UI (default: 3000)")
     parser.add_argument("--quiet-table", action="store_true", help="write nothing to the table")
+    parser.add_argument("--follow", action="store_true", help="run `ddb-lake follow --dagster` beside Dagster")
     options = parser.parse_args(arguments)
     try:
         home = DemoHome(options.folder)
-        with living(home, writing=not options.quiet_table):
+        with living(home, writing=not options.quiet_table), following(home) if options.follow else nullcontext():
             return _dagster(home, options.port)
     except (UsageError, TerminalError) as error:
         print(escape_controls(f"Error: {error}"), file=sys.stderr)
@@ -93,6 +95,17 @@ def living(home: DemoHome, writing: bool = True) -> Iterator[DemoSource]:
             sandbox.continue_table(TABLE, known_id)
         with _pumping(source, writing):
             yield source
+
+
+@contextmanager
+def following(home: DemoHome) -> Iterator[subprocess.Popen[bytes]]:
+    """`ddb-lake follow --dagster` in a process of its own, which completes its commit and ends with the block."""
+    command = [sys.executable, "-m", "ddb_lake.cli", "follow", "--dagster", "--config", str(home.config)]
+    with subprocess.Popen(command, start_new_session=True) as process:  # Ctrl-C reaches this process alone
+        try:
+            yield process
+        finally:
+            process.terminate()
 
 
 def _discard_damage(lake: Lake) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,9 @@ from ddb_lake.errors import UsageError
 from ddb_lake.executors import open_lake
 from ddb_lake.lake.scan import scan_table
 from ddb_lake.orchestration.demo.home import TABLE, DemoHome
-from ddb_lake.orchestration.demo.source import DemoSource
-from ddb_lake.orchestration.dev import living
+from ddb_lake.orchestration.demo.source import DemoSource, canonical_text
+from ddb_lake.orchestration.dev import following, living
+from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake_tests.support.demo_lake import SMALL, Seen
 from ddb_lake_tests.support.docs_blocks import ROOT, blocks
 
@@ -84,6 +87,27 @@ def test_table_continues_from_what_the_lake_has(seen: Seen) -> None:
 def test_living_on_needs_a_demo(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no demo's lake"), living(DemoHome(tmp_path)):
         pass
+
+
+@pytest.mark.exhaustive
+def test_follower_beside_dagster_applies_what_is_delivered_and_ends_with_it(tmp_path: Path) -> None:
+    assert run_demo(tmp_path, keep=True, emit=lambda _: None, seed=0, size=DemoSize(items=30, steps=12)) == 0
+    home = DemoHome(tmp_path)
+    with living(home, writing=False) as source:
+        with following(home) as process:
+            source.traffic.insert(3)
+            assert source.sandbox.flush()
+            alive = sorted(canonical_text(item) for item in source.items())
+            until = time.monotonic() + 120
+            while _items(home) != alive and process.poll() is None and time.monotonic() < until:
+                time.sleep(1)
+        assert process.returncode == 0
+        assert _items(home) == alive
+
+
+def _items(home: DemoHome) -> list[str]:
+    with open_lake(home.settings()) as lake:
+        return sorted(canonical_text(json.loads(line)["Item"]) for line in dump_items(lake, TABLE))
 
 
 @pytest.mark.exhaustive
