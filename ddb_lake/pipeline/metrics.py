@@ -41,6 +41,7 @@ class LakeMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._gauges: dict[Gauge, tuple[str, ...]] = {}
         self._records = self._counter("records", "Change records that were applied, by outcome.", "outcome")
         self._landed_records = self._counter("landed_records", "Records of streams that were landed.")
         self._landed_bytes = self._counter("landed_bytes", "Bytes of the lines of those records.")
@@ -106,7 +107,10 @@ class LakeMetrics:
         self._failures.labels(table).inc()
 
     def set_followed(self, tables: Sequence[str], waiting: Sequence[str]) -> None:
-        """Set which tables this follower has, and which another one has."""
+        """Set which tables this follower has, and which another one has. What it knew of the latter's state is removed."""
+        for gauge, labels in self._gauges.items():
+            if gauge is not self._followed:
+                _remove(gauge, labels, waiting)
         for name in (*tables, *waiting):
             self._followed.labels(name).set(int(name in tables))
             self._failures.labels(name).inc(0)  # a counter that exists from the beginning has a rate
@@ -204,7 +208,17 @@ class LakeMetrics:
         return Counter(f"{NAMESPACE}_{name}", text, ["table", *labels], registry=self.registry)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(f"{NAMESPACE}_{name}", text, ["table", *labels], registry=self.registry)
+        gauge = Gauge(f"{NAMESPACE}_{name}", text, ["table", *labels], registry=self.registry)
+        self._gauges[gauge] = ("table", *labels)
+        return gauge
+
+
+def _remove(gauge: Gauge, labels: tuple[str, ...], tables: Sequence[str]) -> None:
+    """Remove the values of some tables. `labels`: the gauge's, in their order."""
+    for metric in gauge.collect():
+        for sample in metric.samples:
+            if sample.labels["table"] in tables:
+                gauge.remove(*(sample.labels[label] for label in labels))
 
 
 _STATES: Final = {color: len(WORST_FIRST) - 1 - place for place, color in enumerate(WORST_FIRST)}

@@ -105,8 +105,8 @@ def test_each_alert_fires_for_its_state_and_for_no_other(tmp_path: Path, service
         assert _firing(metrics, before, service) == {"LakeCheckIsRed", "LakeDiffers"}
         service.advance(9 * 86_400)
         _checked(found, "green")
-        metrics.set_lag(found.lake.table(NAME), 61.0)
         metrics.set_followed([], [NAME])
+        metrics.set_lag(found.lake.table(NAME), 61.0)
         metrics.observe(found.lake, [NAME])
         assert _firing(metrics, before, service) == {
             "LakeIsBehind",
@@ -161,6 +161,22 @@ def test_embedded_metrics_satisfy_the_format_of_cloudwatch(tmp_path: Path, servi
         assert all(isinstance(document[one["Name"]], float) for one in directive["Metrics"])
         assert all(isinstance(document[name], str) for (*names,) in directive["Dimensions"] for name in names)
         assert {one["Unit"] for one in directive["Metrics"]} <= {"Seconds", "Bytes", "Count"}
+
+
+def test_state_of_a_table_that_another_follower_took_over_is_no_longer_exported(
+    tmp_path: Path, service: SimulatedStreams
+) -> None:
+    """Guards the alarm on lag: CloudWatch takes the maximum of both followers, and the old one's figure does not change any more."""
+    metrics = LakeMetrics()
+    with following(tmp_path, service) as found:
+        service.write(1, 1)
+        found.run(found.follower())
+        _add_heard(metrics, found)
+        metrics.set_followed([], [NAME])
+    values = {name: figure for document in metrics.embedded(0) for name, figure in document.items()}
+    assert values["ddb_lake_followed"] == 0
+    assert values["ddb_lake_landed_records_total"] == 1
+    assert not {"ddb_lake_lag_seconds", "ddb_lake_rows", "ddb_lake_open_gaps", "ddb_lake_check_state"} & values.keys()
 
 
 def test_metrics_are_served_over_http() -> None:

@@ -53,6 +53,9 @@ TICK_BUDGET_S = 10.0
 ONCE_S = 300.0
 """How long `Follower.once` reads at most; it then applies what was read."""
 
+ONCE_ATTEMPTS = 4
+"""The turns in succession that `Follower.once` gives a table while they fail by throttling or another transient error."""
+
 STUCK_S = 600.0
 """Leases are not renewed if no turn or piece of work ended for so long: another follower takes over from a process that hangs."""
 
@@ -70,7 +73,8 @@ class Listener(Protocol):
         """A turn or planned work failed; it is tried again."""
 
     def ticked(self, lags_s: Mapping[str, float]) -> None:
-        """The minute's planning is done: this thread may use the lake. `lags_s`: how far each followed table is behind."""
+        """The minute's planning is done: this thread may use the lake. `lags_s`: how far each followed table is behind; empty while
+        another follower has all of them."""
 
     def holds(self, tables: Sequence[str], waiting: Sequence[str]) -> None:
         """The tables that are followed from now on, and those that another follower has."""
@@ -147,12 +151,10 @@ class Follower:
         self._renew()
         until = self.clock() + ONCE_S
         try:
-            while self.clock() < until and (
-                due := [t for t in self._followed() if t.failures == 0 and not t.is_caught_up]
-            ):
+            while self.clock() < until and (due := [t for t in self._followed() if _is_read_once(t)]):
                 moved = [table.read(self.options.batch_bytes) for table in due]
                 for table in due:
-                    if table.is_due(self.options) or not any(moved):
+                    if table.is_due(self.options) or not (any(moved) or table.failures):
                         self._turn(table)
                 if not any(moved):
                     self.pause(POLL_S / 4)
@@ -234,6 +236,8 @@ class Follower:
         self._held = set(self.tables) if self._leased is None else self._leased
         for name in before - self._held:
             self.tables[name].stop()
+        if self._held - before:
+            self._ticked_all_at = float("-inf")  # a table that it has from now on is planned for at once
         if first or self._held != before:
             self.listener.holds(sorted(self._held), sorted(set(self.tables) - self._held))
 
@@ -257,13 +261,12 @@ class Follower:
 
     def _tick_if_due(self) -> bool:
         now, held = self.clock(), sorted(self._held)
-        if not held:
-            return False
         if now - self._ticked_all_at >= TICK_S:
-            self._tick(held)
+            if held:
+                self._tick(held)
             self.listener.ticked({name: self.tables[name].lag_s() for name in held})
             self._ticked_all_at = self._ticked_at = self.clock()
-            return True
+            return bool(held)
         delivered = [name for name in held if self._is_delivered(name)]
         if delivered and now - self._ticked_at >= self.options.list_every_s:
             self._tick(delivered)
@@ -347,6 +350,13 @@ class Follower:
 
     def _do(self, work: Work) -> Any:
         return apply_planned(self.lake, work) if work.kind == "apply" else run_work(self.lake, work, self.kinds)
+
+
+def _is_read_once(table: FollowedTable) -> bool:
+    """Whether `Follower.once` has something to read of it, at once or after the pause that follows a transient error."""
+    if table.failures:
+        return table.is_transient and table.failures < ONCE_ATTEMPTS
+    return not table.is_caught_up
 
 
 def apply_planned(lake: Lake, work: Work) -> ApplyResult:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from ddb_lake.aws.kinesis_fan_out import FanOutStream
 from ddb_lake.core.capture.gaps import Gap
+from ddb_lake.errors import TransientError
 from ddb_lake.pipeline.apply.apply import ApplyResult, apply_objects
 from ddb_lake.pipeline.capture.gap_log import open_gaps
 from ddb_lake.pipeline.capture.streams import LOOK_EVERY_S, POLL_S, StreamReader, StreamsResult
@@ -68,7 +69,8 @@ class FollowedTable:
     """One table, with its reader if it is read from a stream.
 
     `read` may be called by one thread, everything else by another. After an error in either, `turn` begins again at the
-    checkpoint.
+    checkpoint. `failures`: turns that failed in succession; `retry_at`: the clock's time of the next attempt; `is_transient`:
+    another attempt may succeed.
     """
 
     lake: Lake
@@ -77,6 +79,7 @@ class FollowedTable:
     clock: Callable[[], float] = time.monotonic
     failures: int = 0
     retry_at: float = 0.0
+    is_transient: bool = False
     _unapplied: list[str] = field(default_factory=list)
     _started: bool = False
     _read_error: Exception | None = None
@@ -150,8 +153,9 @@ class FollowedTable:
         try:
             streams = self._land()
             applied = self._apply()
-        except Exception:
+        except Exception as error:
             self.failures += 1
+            self.is_transient = isinstance(error, TransientError)
             self.retry_at = self.clock() + min(LONGEST_PAUSE_S, 2.0 ** min(self.failures, 10))
             raise
         self.failures, self.retry_at = 0, 0.0

@@ -17,7 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.aws.landing_writer import Landing
+from ddb_lake.aws.streams import ThrottledError
 from ddb_lake.core.capture.leases import EXPIRY_S, RENEWAL_S
+from ddb_lake.core.operations.retry_policy import STREAMS
 from ddb_lake.errors import ConfigError, TransientError, UnreachableError
 from ddb_lake.lake import compaction_policy
 from ddb_lake.lake.commit import Commit
@@ -26,7 +28,7 @@ from ddb_lake.lake.scan import live_files
 from ddb_lake.pipeline.capture import streams
 from ddb_lake.pipeline.capture.streams import LOOK_EVERY_S
 from ddb_lake.pipeline.follow import follower as follow
-from ddb_lake.pipeline.follow.follower import COMPACT_EVERY_S, Follower
+from ddb_lake.pipeline.follow.follower import COMPACT_EVERY_S, ONCE_ATTEMPTS, TICK_S, Follower
 from ddb_lake.pipeline.follow.leases import read_leases, working_followers
 from ddb_lake.pipeline.follow.table import FollowOptions
 from ddb_lake.pipeline.maintain import compact
@@ -166,6 +168,48 @@ def test_second_follower_is_idle_and_takes_over_within_thirty_seconds(
             assert service.clock() - died_at < EXPIRY_S + 2 * RENEWAL_S
         found.run(second)
         assert found.items() == found.expected()
+
+
+def test_waiting_follower_reports_each_minute_that_it_has_no_table_and_plans_at_once_when_it_has(
+    tmp_path: Path, service: SimulatedStreams
+) -> None:
+    with following(tmp_path, service) as found:
+        first = found.follower()
+        first.step()
+        found.heard.lags.clear()
+        second = found.follower()
+        for _ in range(10):
+            second.step()
+            service.advance(TICK_S / 4)
+            first.step()
+        assert found.heard.lags.count({}) == 3
+        first.close()
+        found.heard.lags.clear()
+        service.advance(RENEWAL_S)
+        while {NAME} not in [set(lags) for lags in found.heard.lags]:
+            assert second.step(), "a table that it has from now on is planned for at once"
+
+
+def test_throttled_start_of_a_follower_that_reads_once_is_tried_again(
+    tmp_path: Path, service: SimulatedStreams
+) -> None:
+    with following(tmp_path, service) as found:
+        found.follower().once()
+        service.write(1, 1)
+        service.throttles = 2 * STREAMS.attempts
+        found.follower().once()
+        assert [type(error) for error in found.heard.errors] == [ThrottledError] * 2
+        assert found.items() == found.expected() != []
+
+
+def test_follower_that_reads_once_gives_up_a_table_that_is_throttled_without_an_end(
+    tmp_path: Path, service: SimulatedStreams
+) -> None:
+    with following(tmp_path, service) as found:
+        found.follower().once()
+        service.throttles = 10_000
+        found.follower().once()
+        assert [type(error) for error in found.heard.errors] == [ThrottledError] * ONCE_ATTEMPTS
 
 
 def test_follower_that_stops_hands_over_at_once(tmp_path: Path, service: SimulatedStreams) -> None:
