@@ -11,7 +11,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from io import FileIO
 from operator import attrgetter
 from pathlib import Path
@@ -269,11 +268,6 @@ def split_s3(uri: str) -> tuple[str, str]:
 def join(folder: str, name: str) -> str:
     """The URI of `name` below `folder`."""
     return f"{folder.rstrip('/')}/{name}"
-
-
-def modified(ref: ObjectRef) -> datetime:
-    """When the object was last written."""
-    return datetime.fromtimestamp(ref.modified_us / 1e6, UTC)
 
 
 def _files_below(folder: str) -> Iterator[ObjectRef]:

@@ -527,6 +527,16 @@ class Commit:
         return self._table
 
 
+def commit_delta(
+    table: Table, delta: Delta, properties: Mapping[str, str], retention: SnapshotSettings | None = None
+) -> Table:
+    """A commit of one snapshot on `main` and table properties. Arguments, result and errors are those of `Commit`."""
+    commit = Commit(table, retention)
+    commit.snapshot(delta)
+    commit.set_properties(properties)
+    return commit.run()
+
+
 def check_newest_commit(table: Table) -> None:
     """Raise DamagedError if `main` does not have the newest commit of ours, because another tool moved it to an earlier snapshot.
 

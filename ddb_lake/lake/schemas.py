@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
@@ -204,6 +205,11 @@ _DUCKDB_TYPES = {
 }
 
 
+def sql_columns(schema: Schema) -> tuple[SqlColumn, ...]:
+    """The columns of a schema in our SQL. Steps read and write tables of the same few schemas, so the last ones are kept."""
+    return _sql_columns(schema.fields)
+
+
 @dataclass(frozen=True, slots=True)
 class SqlColumn:
     """A column of an Iceberg schema in our SQL.
@@ -226,19 +232,21 @@ class SqlColumn:
     is_list: bool
 
 
-def sql_columns(schema: Schema) -> list[SqlColumn]:
-    """The columns of a schema in our SQL."""
-    carried = carried_names(schema)
-    names, own_names = identifiers(carried), identifiers([field.name for field in schema.fields])
+@lru_cache(maxsize=64)
+def _sql_columns(fields: tuple[NestedField, ...]) -> tuple[SqlColumn, ...]:
+    own = [field.name for field in fields]
+    carried = _carried(own)
     columns = []
-    for field, name, own_name, text in zip(schema.fields, names, own_names, quoted(carried), strict=True):
+    for field, name, own_name, text in zip(
+        fields, identifiers(carried), identifiers(own), quoted(carried), strict=True
+    ):
         kind, field_id = duckdb_type(field.field_type), str(field.field_id)
         read = f"{field_id}: {{name: {text}, type: '{kind}', default_value: NULL}}"
         is_list = isinstance(field.field_type, ListType)
         if is_list:
             field_id = f"{{__duckdb_field_id: {field_id}, element: {field.field_type.element_id}}}"
         columns.append(SqlColumn(name, own_name, kind, field_id, read, is_list))
-    return columns
+    return tuple(columns)
 
 
 def carried_names(schema: Schema) -> list[str]:
@@ -246,7 +254,11 @@ def carried_names(schema: Schema) -> list[str]:
 
     Only `current` has columns of items. It also has `_rescued`, a name that no attribute's column can have.
     """
-    if all(field.name != "_rescued" for field in schema.fields):
-        return [field.name for field in schema.fields]
+    return _carried([field.name for field in schema.fields])
+
+
+def _carried(names: list[str]) -> list[str]:
+    if "_rescued" not in names:
+        return names
     metadata = metadata_columns(keep_expired=True)
-    return [field.name if field.name in metadata else CARRIED + field.name for field in schema.fields]
+    return [name if name in metadata else CARRIED + name for name in names]

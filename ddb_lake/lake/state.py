@@ -131,17 +131,13 @@ class CurrentState:
             for export in reversed(exports):
                 schema = schema.with_names_of(export.schema)
         return cls(
-            schema,
-            _load(properties, "applied-batch", 0),
-            tuple(exports),
-            _load(properties, "horizon-us", None),
-            _load(properties, "protection", {}),
+            schema=schema,
+            applied_batch=_load(properties, "applied-batch", 0),
+            exports=tuple(exports),
+            snapshot_cutoff_us=_load(properties, "horizon-us", None),
+            protection=_load(properties, "protection", {}),
             misfits=known_misfits(properties),
         )
-
-    def with_schema(self, schema: TableSchema) -> CurrentState:
-        """The same state with another schema."""
-        return replace(self, schema=schema)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,19 +221,19 @@ class ChangesState:
         observed, balanced = _load(properties, "observed", None), _load(properties, "balanced", None)
         continuity = _load(properties, "continuity", None)
         return cls(
-            tuple(_load(properties, "key", [])),
-            _load(properties, "batch", 0),
-            _load(properties, "records", 0),
-            _load(properties, "first-change-us", None),
-            _load(properties, "last-change-us", None),
-            tuple(_load(properties, "sources", [])),
-            tuple(Gap.from_json(gap) for gap in _load(properties, "gaps", [])),
-            Observation.from_json(observed) if observed else None,
-            unpacked(_load(properties, "windows", [])),
-            Examined.from_json(continuity) if continuity else None,
-            Anchor.from_json(balanced) if balanced else None,
-            tuple(NamedExport(**export) for export in _load(properties, "loaded-exports", [])),
-            _load(properties, "protection", {}),
+            key=tuple(_load(properties, "key", [])),
+            batch=_load(properties, "batch", 0),
+            records=_load(properties, "records", 0),
+            first_change_us=_load(properties, "first-change-us", None),
+            last_change_us=_load(properties, "last-change-us", None),
+            sources=tuple(_load(properties, "sources", [])),
+            gaps=tuple(Gap.from_json(gap) for gap in _load(properties, "gaps", [])),
+            observed=Observation.from_json(observed) if observed else None,
+            windows=unpacked(_load(properties, "windows", [])),
+            continuity=Examined.from_json(continuity) if continuity else None,
+            balanced=Anchor.from_json(balanced) if balanced else None,
+            exports=tuple(NamedExport(**export) for export in _load(properties, "loaded-exports", [])),
+            protection=_load(properties, "protection", {}),
         )
 
 

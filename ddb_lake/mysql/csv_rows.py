@@ -22,9 +22,9 @@ Rows may repeat, be late and be in any order, within a file and between files: a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from ddb_lake.core.values.change_record import AttributeValue, ChangeRecord, Item
 from ddb_lake.core.values.plain_json import from_plain, loads_exact, plain_text
@@ -32,12 +32,10 @@ from ddb_lake.errors import UndecodableError
 
 EVENT_COLUMN: Final = "_event"
 SEQUENCE_COLUMN: Final = "_seq"
-LEADING_COLUMNS: Final = (EVENT_COLUMN, SEQUENCE_COLUMN)
 MAX_SEQUENCE_DIGITS: Final = 40
 
 _TIE_DIGITS: Final = 22
 _TIE_BITS: Final = 73  # 2**73 has 22 digits
-_FIELD: Final = re.compile(r'(?:"((?:[^"]|"")*+)"|(NULL))([,\n])')
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,25 +146,3 @@ def write_row(values: Iterable[str | None]) -> str:
 
 def _doubled(text: str) -> str:
     return text.replace('"', '""')
-
-
-def read_rows(text: str) -> Iterator[list[str | None]]:
-    """The rows of a file: the inverse of `write_row`.
-
-    Raises:
-        UndecodableError: the text has another format; the message has the offset in characters.
-    """
-    row: list[str | None] = []
-    position = 0
-    while position < len(text):
-        field: re.Match[str] | None = _FIELD.match(text, position)
-        if field is None:
-            raise UndecodableError(f"offset {position}: expected a quoted value or NULL, then a comma or a line end")
-        value: Any = field[1]
-        row.append(None if value is None else value.replace('""', '"'))
-        position = field.end()
-        if field[3] == "\n":
-            yield row
-            row = []
-    if row:
-        raise UndecodableError(f"offset {position}: the last row has no line end")

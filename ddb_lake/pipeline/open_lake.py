@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from pyiceberg.table import Table
@@ -24,7 +25,7 @@ if TYPE_CHECKING:  # for annotations: a query imports only what it uses
     from ddb_lake.core.protection.rules import Protection
     from ddb_lake.core.values.json_schema import Validator
     from ddb_lake.engine.session import Session
-    from ddb_lake.lake.commit import Commit
+    from ddb_lake.lake.commit import Commit, Delta
     from ddb_lake.pipeline.executor import Executor, ExecutorFactory
 
 
@@ -92,6 +93,12 @@ class Lake:
         from ddb_lake.lake.commit import Commit  # a query does not commit
 
         return Commit(table, self.settings.snapshots)
+
+    def commit_delta(self, table: Table, delta: Delta, properties: Mapping[str, str] = MappingProxyType({})) -> Table:
+        """Commit one snapshot and table properties, as `lake.commit.commit_delta`. Returns the table after it."""
+        from ddb_lake.lake.commit import commit_delta
+
+        return commit_delta(table, delta, properties, self.settings.snapshots)
 
     def table(self, name: str) -> TableSettings:
         """The settings of a table. Raises ConfigError if it is not configured."""

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from ddb_lake.core.layout.firehose_paths import DEFAULT_LAYOUT, arrival_hour, expand_prefix, firehose_key, hour_prefixes
-from ddb_lake.core.layout.landing_table import projected_location
+from ddb_lake.core.layout.firehose_paths import DEFAULT_LAYOUT, arrival_hour, expand_prefix, firehose_key, static_part
 from ddb_lake.core.operations.policies import actions as policy_actions
 from ddb_lake.core.operations.policies import statements
 from ddb_lake.errors import ConfigError
 from ddb_lake.infra.deployment import Deployment
 from ddb_lake.lambdas import forward, load_aurora, replicate, transform, validate
 from ddb_lake.lambdas.environment import Variable, read_variables
+from ddb_lake_tests.support.athena_partitions import projected_location
 from ddb_lake_tests.support.aws_calls import ACCOUNT
 from ddb_lake_tests.support.templates import Template, actions, environments, text
 
@@ -44,8 +44,7 @@ def test_objects_that_firehose_delivers_lie_where_the_lake_looks_for_them(
     folder = expand_prefix(destination["Prefix"], AT)
     key = firehose_key(folder, "stream", 1, AT, UNIQUE, ".json.gz")
     assert arrival_hour(key) == AT.replace(minute=0, second=0)
-    (looked_for,) = hour_prefixes(deployment.tables[0].landing.prefix, AT, AT)
-    assert key.startswith(looked_for)
+    assert key.startswith(static_part(deployment.tables[0].landing.prefix))
     assert destination["Prefix"].endswith(f"!{{timestamp:{DEFAULT_LAYOUT}}}")
 
 

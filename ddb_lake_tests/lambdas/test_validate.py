@@ -14,8 +14,8 @@ from ddb_lake.core.values.change_record import ChangeRecord
 from ddb_lake.errors import ConfigError
 from ddb_lake.lambdas import firehose_batch
 from ddb_lake.lambdas.validate import Validation, handler
-from ddb_lake.mysql.csv_rows import read_rows
 from ddb_lake_tests.support import envelopes
+from ddb_lake_tests.support.csv_changes import read_rows
 from ddb_lake_tests.support.firehose_events import firehose_samples, records_of, results, transformed
 from ddb_lake_tests.support.samples import SAMPLES
 from ddb_lake_tests.support.strategies import json_values

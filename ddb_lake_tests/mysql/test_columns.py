@@ -8,10 +8,11 @@ from ddb_lake.core.schema.table_schema import Column, TableSchema
 from ddb_lake.engine.session import connect
 from ddb_lake.errors import ConfigError
 from ddb_lake.mysql.columns import key_index, replicated_columns, sql_type
-from ddb_lake.mysql.csv_rows import read_rows, write_row
+from ddb_lake.mysql.csv_rows import write_row
 from ddb_lake.mysql.position import Position
 from ddb_lake.mysql.replication import _write_csv
 from ddb_lake.mysql.statements import shortened
+from ddb_lake_tests.support.csv_changes import read_rows
 
 SCHEMA = TableSchema(
     ("pk", "sk"),

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from ddb_lake.core.values.change_record import ChangeRecord
 from ddb_lake.errors import UndecodableError
-from ddb_lake.mysql.csv_rows import Column, column_text, csv_row, read_rows, sequence_of, write_row
+from ddb_lake.mysql.csv_rows import Column, column_text, csv_row, sequence_of, write_row
 from ddb_lake_tests.support import envelopes
+from ddb_lake_tests.support.csv_changes import read_rows
 from ddb_lake_tests.support.decoded_changes import one
 from ddb_lake_tests.support.strategies import texts, values
 

@@ -1,9 +1,8 @@
 """Keys of landed change objects: build and parse those of Firehose, and find the hour that a key belongs to.
 
 Belongs here: Firehose's prefix expressions and object names. `export_manifest` has the keys of exports. Promises:
-`parse_firehose_key` is the inverse of `firehose_key`, and every key delivered in an hour begins with one of that hour's
-`hour_prefixes`. All instants are UTC. A stream with a CustomTimeZone writes its local time into folders and names, and the key
-does not show it.
+`parse_firehose_key` is the inverse of `firehose_key`. All instants are UTC. A stream with a CustomTimeZone writes its local time into
+folders and names, and the key does not show it.
 
 Prefixes: https://docs.aws.amazon.com/firehose/latest/dev/s3-prefixes.html
 Names: https://docs.aws.amazon.com/firehose/latest/dev/s3-object-name.html
@@ -14,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
@@ -45,7 +44,6 @@ _MONTHS = (
     "July", "August", "September", "October", "November", "December",
 )  # fmt: skip
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_WITHIN_THE_HOUR = frozenset("mSsnNA")
 
 _Kind: TypeAlias = Literal["text", "timestamp", "firehose", "partitionKeyFromLambda", "partitionKeyFromQuery"]
 
@@ -167,28 +165,6 @@ def static_part(prefix: str) -> str:
     return static[: static.rfind("/") + 1]
 
 
-def hour_prefixes(prefix: str, start: datetime, end: datetime) -> list[str]:
-    """The prefixes to LIST for what was delivered in the hours from `start`'s to `end`'s, both included.
-
-    `prefix` is a Firehose prefix: a plain root has the default layout below it. An expression finer
-    than the hour, or not known beforehand, ends the prefix there; equal prefixes are given once, in time
-    order. The result covers every such key, and more where the layout is coarser than the hour.
-
-    Raises:
-        ConfigError: Firehose would reject the prefix.
-    """
-    pieces = list(_pieces(prefix))
-    if not any(kind == "timestamp" for kind, _ in pieces):
-        pieces.append(("timestamp", DEFAULT_LAYOUT))
-    known = _known_for_an_hour(pieces)
-    hour = _utc(start).replace(minute=0, second=0, microsecond=0)
-    found: dict[str, None] = {}
-    while hour <= _utc(end):
-        found["".join(_format(text, hour) if kind == "timestamp" else text for kind, text in known)] = None
-        hour += timedelta(hours=1)
-    return list(found)
-
-
 def _pieces(prefix: str) -> Iterator[tuple[_Kind, str]]:
     """Split a prefix into literal texts and expressions, in order."""
     end = 0
@@ -246,30 +222,6 @@ def _expand(prefix: str, kind: _Kind, text: str, values: _Values) -> str:
     if text == "error-output-type" and values.error_output_type is not None:
         return values.error_output_type
     raise ConfigError(f"prefix {prefix!r}: !{{{kind}:{text}}} has no value here")
-
-
-def _known_for_an_hour(pieces: list[tuple[_Kind, str]]) -> list[tuple[_Kind, str]]:
-    """The leading pieces whose value is one and the same for a whole hour, known beforehand."""
-    known: list[tuple[_Kind, str]] = []
-    for kind, text in pieces:
-        if kind not in ("text", "timestamp"):
-            break
-        if kind == "timestamp":
-            coarse = _coarse_part(text)
-            known.append((kind, coarse))
-            if coarse != text:
-                break
-        else:
-            known.append((kind, text))
-    return known
-
-
-def _coarse_part(pattern: str) -> str:
-    """The leading part of a timestamp format without a field finer than the hour."""
-    for match in _PATTERN.finditer(pattern):
-        if match[2] in _WITHIN_THE_HOUR:
-            return pattern[: match.start()]
-    return pattern
 
 
 def _format(pattern: str, at: datetime) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
 from ddb_lake.core.layout.firehose_paths import DEFAULT_LAYOUT
@@ -145,18 +145,6 @@ def column_name(member: str) -> str:
     """The column of a member: lower case, with `_` for all characters but letters and digits; never the partition's name."""
     name = re.sub(r"[^a-z0-9_]", "_", member.lower())
     return f"{name}_" if name == PARTITION else name
-
-
-def projected_location(properties: Mapping[str, str], hour: datetime) -> str | None:
-    """Where Athena looks for the objects of an hour, computed from table properties; None if they do not have the hour.
-
-    Only the forms of `LandingTable.properties` are evaluated: a range up to NOW, which is not evaluated, in steps of an hour.
-    """
-    first = datetime.strptime(properties[f"projection.{PARTITION}.range"].partition(",")[0], _HOUR)
-    start = hour.replace(minute=0, second=0, microsecond=0, tzinfo=None)
-    if start < first or (start - first) % timedelta(hours=1):
-        return None
-    return properties["storage.location.template"].replace(f"${{{PARTITION}}}", f"{start:{_HOUR}}")
 
 
 def _assignments(values: Mapping[str, str]) -> str:

@@ -60,11 +60,6 @@ class ChangeRecord:
     region: str | None = field(default=None, compare=False)  # the source table's Region, if the envelope has it
     texts: Texts | None = field(default=None, init=False, compare=False, repr=False)
 
-    def with_texts(self, texts: Texts) -> ChangeRecord:
-        """Set `texts` and return this record, to which there must be no other reference."""
-        self.texts = texts
-        return self
-
 
 @dataclass(frozen=True, slots=True)
 class Rejected:

@@ -65,20 +65,20 @@ class ApplyResult:
         for name, merged in other.current.items():
             current[name] = current[name] + merged if name in current else merged
         return ApplyResult(
-            self.table,
-            self.objects + other.objects,
-            self.already_ingested + other.already_ingested,
-            self.records + other.records,
-            self.new + other.new,
-            self.duplicates + other.duplicates,
-            self.quarantined + other.quarantined,
-            dict(Counter(self.other_tables) + Counter(other.other_tables)),
-            tables,
-            current,
-            self.seconds + other.seconds,
-            tuple(dict.fromkeys([*self.doubts, *other.doubts])),
-            self.refused + other.refused,
-            self.left_out + other.left_out,
+            table=self.table,
+            objects=self.objects + other.objects,
+            already_ingested=self.already_ingested + other.already_ingested,
+            records=self.records + other.records,
+            new=self.new + other.new,
+            duplicates=self.duplicates + other.duplicates,
+            quarantined=self.quarantined + other.quarantined,
+            other_tables=dict(Counter(self.other_tables) + Counter(other.other_tables)),
+            tables=tables,
+            current=current,
+            seconds=self.seconds + other.seconds,
+            doubts=tuple(dict.fromkeys([*self.doubts, *other.doubts])),
+            refused=self.refused + other.refused,
+            left_out=self.left_out + other.left_out,
         )
 
 

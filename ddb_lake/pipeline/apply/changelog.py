@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
-from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from ddb_lake.aws.objects import ObjectRef
@@ -75,15 +74,15 @@ class IngestResult:
 
     def __add__(self, other: IngestResult) -> IngestResult:
         return IngestResult(
-            self.table,
-            self.records + other.records,
-            self.new + other.new,
-            self.duplicates + other.duplicates,
-            self.quarantined + other.quarantined,
-            dict(Counter(self.by_event) + Counter(other.by_event)),
-            dict(Counter(self.hours) + Counter(other.hours)),
-            self.refused + other.refused,
-            self.left_out + other.left_out,
+            table=self.table,
+            records=self.records + other.records,
+            new=self.new + other.new,
+            duplicates=self.duplicates + other.duplicates,
+            quarantined=self.quarantined + other.quarantined,
+            by_event=dict(Counter(self.by_event) + Counter(other.by_event)),
+            hours=dict(Counter(self.hours) + Counter(other.hours)),
+            refused=self.refused + other.refused,
+            left_out=self.left_out + other.left_out,
         )
 
 
@@ -155,7 +154,7 @@ def _commit_rejected(lake: Lake, session: Session, share: TableShare) -> tuple[i
     write = RejectedWrite(at, read_erased_keys(lake, session, share.table))
     files, refused = share.rows.write_rejected(table, objects, write)
     if files:
-        _commit(lake, table, files, {})
+        lake.commit_delta(table, Delta(added=files))
     return sum(f.record_count for f in files), refused
 
 
@@ -199,7 +198,7 @@ def _commit_changes(lake: Lake, session: Session, share: TableShare) -> _Ingeste
         protection=state.protection if state.records else lake.protection(share.table).stored,
     )
     if files or new_state != state:
-        _commit(lake, table, files, new_state.properties())
+        lake.commit_delta(table, Delta(added=files), new_state.properties())
     result = IngestResult(
         share.table,
         records,
@@ -210,13 +209,6 @@ def _commit_changes(lake: Lake, session: Session, share: TableShare) -> _Ingeste
         hours=dict(sorted(figures.hours.items())),
     )
     return _Ingested(result, ledger_rows(lake, share.table, objects, figures), ledger)
-
-
-def _commit(lake: Lake, table: Table, files: Sequence[DataFile], properties: dict[str, str]) -> None:
-    commit = lake.commit(table)
-    commit.snapshot(Delta(added=files))
-    commit.set_properties(properties)
-    commit.run()
 
 
 def _not_in_ledger(session: Session, ledger: Ledger, objects: Sequence[IngestedObject]) -> NumberedObjects:

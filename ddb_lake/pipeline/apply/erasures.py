@@ -141,10 +141,7 @@ def add_erasure(lake: Lake, session: Session, name: str, digests: Iterable[str],
             pending = _pending(session, all_rows)
         finally:
             session.con.unregister("erasure_rows")
-        commit = lake.commit(table)
-        commit.snapshot(Delta(added=added))
-        commit.set_properties(unfinished_properties(pending.values()))
-        commit.run()
+        lake.commit_delta(table, Delta(added=added), unfinished_properties(pending.values()))
 
     if count:
         retry_commit(attempt)

@@ -242,9 +242,7 @@ def _replace_versions(lake: Lake, session: Session, name: str, versions: Mapping
             f"SELECT * EXCLUDE (o, v, n, s) REPLACE ({versions_now}) FROM {ledger.scan.sql(paths)} l LEFT JOIN {joined}"
         )
         added = _write(session, ledger.table, f"{query} ORDER BY object")
-    commit = lake.commit(ledger.table)
-    commit.snapshot(Delta(added=added, removed=frozenset(paths)))
-    commit.run()
+    lake.commit_delta(ledger.table, Delta(added=added, removed=frozenset(paths)))
 
 
 def _append(lake: Lake, session: Session, name: str, rows: pa.Table, ledger: Ledger) -> None:
@@ -261,9 +259,7 @@ def _append(lake: Lake, session: Session, name: str, rows: pa.Table, ledger: Led
             former = ledger.scan.sql([file.file_path for file in merged])
             query = f"(FROM {former} UNION ALL BY NAME SELECT * FROM {query})"
         added = _write(session, table, f"FROM {query} ORDER BY object")
-    commit = lake.commit(table)
-    commit.snapshot(Delta(added=added, removed=frozenset(file.file_path for file in merged)))
-    commit.run()
+    lake.commit_delta(table, Delta(added=added, removed=frozenset(file.file_path for file in merged)))
 
 
 def _files_to_merge(files: Iterable[DataFile], rows: int) -> list[DataFile]:
@@ -351,10 +347,7 @@ def _fill(lake: Lake, name: str) -> None:
     table = table or _create(lake, name, complete=False)
     with lake.session() as session:
         added = _write(session, table, f"FROM {former.sql()} ORDER BY object")
-    commit = lake.commit(table)
-    commit.snapshot(Delta(added=added, replace_all=True))
-    commit.set_properties({_COMPLETE: "true"})
-    commit.run()
+    lake.commit_delta(table, Delta(added=added, replace_all=True), {_COMPLETE: "true"})
 
 
 def _state_format(lake: Lake, name: str) -> Table:
@@ -362,10 +355,7 @@ def _state_format(lake: Lake, name: str) -> Table:
     assert changes is not None, "it was there before"
     if Format1Ledger.of(changes) is None:
         return changes
-    commit = lake.commit(changes)
-    commit.snapshot(Delta())
-    commit.set_properties({**format_properties(), "ddb_lake.ledger": REFUSED_BY_FORMAT_1})
-    return commit.run()
+    return lake.commit_delta(changes, Delta(), {**format_properties(), "ddb_lake.ledger": REFUSED_BY_FORMAT_1})
 
 
 def _write(session: Session, table: Table, query: str) -> list[DataFile]:

@@ -89,10 +89,7 @@ def update_log(
         state = changes_state(changes)
         changed = change(state)
         if changed != state:
-            commit = lake.commit(changes)
-            commit.snapshot(Delta())
-            commit.set_properties(changed.properties())
-            commit.run()
+            lake.commit_delta(changes, Delta(), changed.properties())
         return changed
 
     return retry_commit(attempt)

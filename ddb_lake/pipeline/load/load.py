@@ -43,6 +43,7 @@ from ddb_lake.pipeline.apply.object_reader import (
     IngestedObject,
 )
 from ddb_lake.pipeline.capture.gap_log import repair_by_export
+from ddb_lake.pipeline.executor import Executor
 from ddb_lake.pipeline.load.erased_items import without_erased
 from ddb_lake.pipeline.load.export_files import (
     Export,
@@ -216,12 +217,14 @@ class LoadPlan:
         export: the export.
         table: `current`, which has no snapshot before its first commit.
         state: the state of `current` before the load.
+        executor: the engine that does the heavy work.
     """
 
     settings: TableSettings
     export: Export
     table: Table
     state: CurrentState
+    executor: Executor
 
     @property
     def becomes_base(self) -> bool:
@@ -279,10 +282,11 @@ def _load_full(lake: Lake, settings: TableSettings, export: Export, reject: bool
         )
     lake.protection(name).check_key(key, name)
     target = table or ensure_current(lake, settings)
-    plan = LoadPlan(settings, export, target, state or first_state(target, key, lake.protection(name)))
+    known = state or first_state(target, key, lake.protection(name))
+    plan = LoadPlan(settings=settings, export=export, table=target, state=known, executor=lake.executor(name))
     with lake.session() as session:
         lake.progress(f"{name}: verifying {count_text(len(export.files), 'data file')}", 0)
-        writer = lake.executor(name).snapshot_writer(session, _target(lake, plan), export, reject)
+        writer = plan.executor.snapshot_writer(session, _target(lake, plan), export, reject)
         try:
             schema = _write_rows(plan, writer)
             writer.check()
@@ -349,9 +353,9 @@ def _commit(lake: Lake, session: Session, plan: LoadPlan, written: WrittenSnapsh
     properties = {"ddb_lake.export": summary.export_id}
     delta = Delta()
     if plan.becomes_base:
-        executor, rows = lake.executor(plan.settings.name), written.rows
+        rows = written.rows
         scan = replace(rows.scan, live=LiveFiles(tuple(files)))  # tasks divide the work by these entries
-        unheld = executor.unheld_values(session, table, scan, rows.schema.columns)
+        unheld = plan.executor.unheld_values(session, table, scan, rows.schema.columns)
         state = replace(state, misfits=KnownMisfits.counted(unheld))
         delta, state = _merge_changelog(lake, session, plan, written, state)
         delta = replace(delta, added=[*files, *delta.added], replace_all=True)
@@ -415,7 +419,7 @@ def _merge_changelog(
         ),
         exported_keys=partial(_keys_of_exports, plan, written),
     )
-    return _merge(lake, session, plan, written, state, sources)
+    return _merge(session, plan, written, state, sources)
 
 
 def _merge_expired(
@@ -446,7 +450,7 @@ def _merge_expired(
         ),
         exported_keys=partial(_keys_of_exports, plan, written),
     )
-    return _merge(lake, session, plan, written, state, sources)
+    return _merge(session, plan, written, state, sources)
 
 
 def _keys_of_exports(plan: LoadPlan, written: WrittenSnapshot, from_us: int) -> list[Relation]:
@@ -457,11 +461,11 @@ def _keys_of_exports(plan: LoadPlan, written: WrittenSnapshot, from_us: int) -> 
 
 
 def _merge(
-    lake: Lake, session: Session, plan: LoadPlan, written: WrittenSnapshot, state: CurrentState, sources: MergeSources
+    session: Session, plan: LoadPlan, written: WrittenSnapshot, state: CurrentState, sources: MergeSources
 ) -> tuple[Delta, CurrentState]:
     table, commit = plan.table, written.commit
     before = commit.transaction.table_metadata
-    merge = lake.executor(plan.settings.name).plan_merge(session, table, sources)
+    merge = plan.executor.plan_merge(session, table, sources)
     schema = merge.fit(
         state.schema,
         plan.export.summary.item_count,

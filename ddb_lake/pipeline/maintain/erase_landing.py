@@ -232,9 +232,7 @@ def _commit_ids(erasure: Erasure, renamed: Mapping[str, str]) -> None:
     )
     if added:
         deletes = writer.write_deletes(f"SELECT _file_path AS file_path, _pos AS pos FROM {rows}")
-        commit = lake.commit(table)
-        commit.snapshot(Delta(added=added, deletes=deletes))
-        commit.run()
+        lake.commit_delta(table, Delta(added=added, deletes=deletes))
 
 
 # --- exports

@@ -115,10 +115,9 @@ def _discard(lake: Lake, session: Session, name: str, selection: EntrySelection,
         f"TIMESTAMP '{at}' AS discarded_at, {literal(by)} AS discarded_by, {literal(why)} AS discarded_why)"
         " FROM discarded_entries"
     )
-    commit = lake.commit(table)
-    commit.snapshot(Delta(added=writer.entries(paths, table.metadata), deletes=deletes))
-    commit.set_properties({DISCARDED: str(int(table.properties.get(DISCARDED, "0")) + count)})
-    commit.run()
+    discarded = int(table.properties.get(DISCARDED, "0")) + count
+    delta = Delta(added=writer.entries(paths, table.metadata), deletes=deletes)
+    lake.commit_delta(table, delta, {DISCARDED: str(discarded)})
     return count
 
 
@@ -324,6 +323,4 @@ def _remove_entries(lake: Lake, session: Session, name: str, identifiers: list[s
     deletes = writer.write_deletes(
         f"SELECT _file_path AS file_path, _pos AS pos FROM {rows} q SEMI JOIN replayed_entries r ON r.i = q.quarantine_id"
     )
-    commit = lake.commit(table)
-    commit.snapshot(Delta(deletes=deletes))
-    commit.run()
+    lake.commit_delta(table, Delta(deletes=deletes))

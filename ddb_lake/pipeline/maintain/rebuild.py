@@ -691,9 +691,7 @@ def _merge_quarantine(rebuild: Rebuild) -> int:
         added = writer.write(new, table.metadata)
     count: int = sum(file.record_count for file in added)
     if count:
-        commit = rebuild.lake.commit(table)
-        commit.snapshot(Delta(added=added))
-        commit.run()
+        rebuild.lake.commit_delta(table, Delta(added=added))
     return count
 
 

@@ -206,7 +206,8 @@ def name_exports(lake: Lake, name: str) -> None:
     """
 
     def attempt() -> None:
-        state, changes = current_state(lake.current(name)), lake.changes(name)
+        changes = lake.changes(name)
+        state = current_state(lake.current(name)) if changes is not None else None
         if state is not None and changes is not None:
             _with_names(lake, changes, changes_state(changes), state)
 
@@ -218,10 +219,7 @@ def _with_names(lake: Lake, changes: Table, log: ChangesState, state: CurrentSta
     named = log.naming(state.exports)
     if named == log or format_of(changes.properties) == 1:
         return changes, log
-    commit = lake.commit(changes)
-    commit.snapshot(Delta())
-    commit.set_properties(named.properties())
-    return commit.run(), named
+    return lake.commit_delta(changes, Delta(), named.properties()), named
 
 
 def _sources(session: Session, tables: _Tables, redecide_keys: Sequence[tuple[str, int]]) -> MergeSources:

@@ -9,7 +9,6 @@ from ddb_lake.core.layout.firehose_paths import (
     arrival_hour,
     expand_prefix,
     firehose_key,
-    hour_prefixes,
     parse_firehose_key,
 )
 from ddb_lake.errors import ConfigError
@@ -152,49 +151,3 @@ def test_arrival_hour_of_a_delivered_key_is_its_hour(at: datetime, root: str, la
 )
 def test_arrival_hour_reads_the_name_then_the_folders(key: str, expected: datetime | None) -> None:
     assert arrival_hour(key) == expected
-
-
-def test_hour_prefixes_of_the_default_layout_are_one_an_hour_both_ends_included() -> None:
-    start = datetime(2018, 12, 31, 22, 59, tzinfo=UTC)
-    assert hour_prefixes("changes/", start, start + timedelta(hours=2)) == [
-        "changes/2018/12/31/22/",
-        "changes/2018/12/31/23/",
-        "changes/2019/01/01/00/",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("prefix", "expected"),
-    [
-        ("a/!{timestamp:yyyy/MM/dd}/", ["a/2018/08/27/"]),
-        ("a/!{timestamp:yyyy/MM/dd/HH/mm}/x/", ["a/2018/08/27/10/", "a/2018/08/27/11/"]),
-        ("a/t=!{partitionKeyFromLambda:t}/!{timestamp:HH}/", ["a/t="]),
-        ("!{firehose:random-string}/", [""]),
-    ],
-)
-def test_hour_prefixes_stop_where_the_key_is_not_known(prefix: str, expected: list[str]) -> None:
-    assert hour_prefixes(prefix, AT, AT + timedelta(hours=1)) == expected
-
-
-def test_hour_prefixes_of_an_empty_range_is_nothing() -> None:
-    assert hour_prefixes("a/", AT, AT - timedelta(hours=1)) == []
-
-
-@given(
-    instants,
-    st.integers(0, 50),
-    st.floats(0, 1),
-    roots,
-    st.one_of(
-        layouts,
-        st.sampled_from(["!{timestamp:yyyyMMddHHmm}x", "!{timestamp:dd'm'/}", "k=!{partitionKeyFromLambda:k}/"]),
-    ),
-)
-def test_hour_prefixes_cover_every_key_delivered_in_between(
-    start: datetime, hours: int, fraction: float, root: str, layout: str
-) -> None:
-    end = start + timedelta(hours=hours)
-    key = firehose_key(
-        expand_prefix(root + layout, start + (end - start) * fraction, partition_keys={"k": "v"}), "s", 1, start, UUID
-    )
-    assert any(key.startswith(prefix) for prefix in hour_prefixes(root + layout, start, end))

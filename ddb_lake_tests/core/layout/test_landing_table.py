@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.core.layout.firehose_paths import expand_prefix
-from ddb_lake.core.layout.landing_table import LandingForm, LandingTable, projected_location
+from ddb_lake.core.layout.landing_table import LandingForm, LandingTable
 from ddb_lake.lambdas import transform
 from ddb_lake.sandbox import Delivery, Sandbox
+from ddb_lake_tests.support.athena_partitions import projected_location
 from ddb_lake_tests.support.effort import examples
 from ddb_lake_tests.support.sandbox_steps import BUCKET, make_bucket, make_stream, make_table, objects, put
 
