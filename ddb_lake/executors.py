@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from ddb_lake.aws.session import expect_bucket_owners
 from ddb_lake.config import LakeSettings, TableSettings
+from ddb_lake.errors import ConfigError
 from ddb_lake.lake.catalog import LakeCatalog
 from ddb_lake.pipeline.executor import Executor, ExecutorFactory
 from ddb_lake.pipeline.open_lake import Lake, Progress, no_progress, no_warning
@@ -45,12 +46,16 @@ def open_lake(
         progress: is called with the progress of long steps.
         warn: is called with each warning.
 
-    The catalog is connected on first use: its errors are raised there.
+    The catalog is connected on first use: its errors are raised there. Raises ConfigError if a table is an entry with `match`.
 
     Example:
         with open_lake(load_settings(Path("ddb-lake.yaml"))) as lake:
             apply_objects(lake, "orders", ["s3://landing/orders/"])
     """
+    for entry in settings.matching_tables:
+        raise ConfigError(
+            f"the tables of `match: {entry.match}` are not known: the settings are not those of `load_settings`"
+        )
     if settings.bucket_owners:
         expect_bucket_owners(settings.bucket_owners)
     with LakeCatalog(settings) as catalog:

@@ -54,6 +54,7 @@ COMMANDS = {
     "restore": "ddb_lake.cli.commands.restore:restore",
     "aurora": "ddb_lake.cli.commands.aurora:aurora",
     "init": "ddb_lake.cli.commands.init:init",
+    "discover": "ddb_lake.cli.commands.discover:discover",
     "init-dbt": "ddb_lake.cli.commands.init_dbt:init_dbt",
     "report": "ddb_lake.cli.commands.report:report",
     "doctor": "ddb_lake.cli.commands.doctor:doctor",

@@ -36,6 +36,11 @@ class Invocation:
     def settings(self) -> LakeSettings:
         """Read the configuration. Raises ConfigError."""
         from ddb_lake.config import load_settings
+
+        return load_settings(self.existing_file())
+
+    def existing_file(self) -> Path:
+        """The configuration file. Raises ConfigError if it does not exist."""
         from ddb_lake.errors import ConfigError
 
         file = self.file()
@@ -43,7 +48,7 @@ class Invocation:
             raise ConfigError(
                 f"{file}: no such file", hint=f"name another with --config, or write it with `ddb-lake init {file}`"
             )
-        return load_settings(file)
+        return file
 
     @contextmanager
     def lake(self, *tables: str, bars: bool = True, engine: Engine | None = None) -> Iterator[Lake]:

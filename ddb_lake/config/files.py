@@ -47,7 +47,7 @@ def find_file(start: Path) -> Path:
 
 
 def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> LakeSettings:
-    """Read a configuration file.
+    """Read a configuration file, and the inventory beside it if an entry of `tables` has `match`.
 
     Args:
         path: a Dagster component's YAML, or a file of its attributes alone.
@@ -56,6 +56,16 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> L
     Raises:
         ConfigError: the file cannot be read, or is invalid; the message has each fault with its path.
     """
+    settings = load_entries(path, environment)
+    if not settings.matching_tables:
+        return settings
+    from ddb_lake.config.inventory import with_inventory  # of use for `match` only
+
+    return with_inventory(settings, path)
+
+
+def load_entries(path: Path, environment: Mapping[str, str] | None = None) -> LakeSettings:
+    """Read a configuration file with its entries as they are written, also those with `match`. As `load_settings`."""
     try:
         text = path.read_text(encoding="utf-8")
         document = yaml.safe_load(text)
@@ -71,7 +81,7 @@ def load_settings(path: Path, environment: Mapping[str, str] | None = None) -> L
         filled = fill_in(attributes, os.environ if environment is None else environment, str(path))
     except RecursionError as error:
         raise ConfigError("an alias of YAML contains itself", uri=str(path)) from error
-    return parse_settings(filled, str(path), lambda: _lines(text, ("attributes",) if nested else ()))
+    return _validated(filled, str(path), lambda: _lines(text, ("attributes",) if nested else ()))
 
 
 def _lines(text: str, below: tuple[str, ...]) -> Lines:
@@ -80,8 +90,18 @@ def _lines(text: str, below: tuple[str, ...]) -> Lines:
     return Lines.of(text, below)
 
 
-def parse_settings(attributes: Any, where: str, lines: Callable[[], Lines] | None = None) -> LakeSettings:
-    """Validate the attributes of a lake. Raises ConfigError with each fault, its path, and its line if `lines` are given."""
+def parse_settings(attributes: Any, where: str) -> LakeSettings:
+    """Validate the attributes of a lake. Raises ConfigError with each fault and its path, and for entries with `match`."""
+    settings = _validated(attributes, where)
+    if settings.matching_tables:
+        raise ConfigError(
+            f"{where}: `match` needs a configuration file, beside which `ddb-lake discover` writes the list of the tables",
+            hint="write the attributes to a file, or name the tables",
+        )
+    return settings
+
+
+def _validated(attributes: Any, where: str, lines: Callable[[], Lines] | None = None) -> LakeSettings:
     try:
         return LakeSettings.model_validate(attributes)
     except ValidationError as error:

@@ -259,10 +259,21 @@ class LakeSettings(Settings):
         """`memory` in bytes."""
         return memory_bytes(self.memory)
 
+    @property
+    def matching_tables(self) -> tuple[TableSettings, ...]:
+        """The entries with `match`, which `config.inventory` replaces by the tables that they name. An open lake has none."""
+        return tuple(table for table in self.tables if table.match is not None)
+
+    @property
+    def _named_tables(self) -> tuple[TableSettings, ...]:
+        return tuple(table for table in self.tables if table.match is None)
+
     @field_validator("tables")
     @classmethod
     def _unique_names(cls, tables: tuple[TableSettings, ...]) -> tuple[TableSettings, ...]:
-        collision = name_collision((table.name, table.daily_states is not None, table.entity_names) for table in tables)
+        collision = name_collision(
+            (table.name, table.daily_states is not None, table.entity_names) for table in tables if table.match is None
+        )
         if collision:
             raise ValueError(collision)
         return tables
@@ -299,9 +310,9 @@ class LakeSettings(Settings):
     @model_validator(mode="after")
     def _landing_is_apart(self) -> Self:
         """Landing is outside of every table's location, where compaction removes files that the table does not name."""
-        for table in self.tables:
+        for table in self._named_tables:
             for uri in (*self.landed_uris(table), *([self.landing] if self.landing else [])):
-                for owner in self.tables:
+                for owner in self._named_tables:
                     for location in self._likely_locations(owner):
                         if is_within(uri, location):
                             raise ValueError(
@@ -320,7 +331,7 @@ class LakeSettings(Settings):
     @model_validator(mode="after")
     def _names_fit_the_catalog(self) -> Self:
         kind = "s3tables" if self.catalog.signing_service == "s3tables" else self.catalog_type
-        fault = catalog_name_fault(kind, self.catalog.namespace, [table.name for table in self.tables])
+        fault = catalog_name_fault(kind, self.catalog.namespace, [table.name for table in self._named_tables])
         if fault:
             raise ValueError(fault)
         return self
@@ -329,7 +340,7 @@ class LakeSettings(Settings):
     @classmethod
     def _different_sources(cls, tables: tuple[TableSettings, ...]) -> tuple[TableSettings, ...]:
         known: dict[Source, str] = {}
-        for table in tables:
+        for table in (one for one in tables if one.match is None):
             source = replace(table.identity, table="")
             if source in known:
                 raise ValueError(
@@ -344,7 +355,7 @@ class LakeSettings(Settings):
     def _different_streams(cls, tables: tuple[TableSettings, ...]) -> tuple[TableSettings, ...]:
         """Two readers of one stream would land each record twice."""
         readers: dict[str, str] = {}
-        for table in tables:
+        for table in (one for one in tables if one.match is None):
             stream = table.changes.kinesis if table.changes is not None else None
             if stream is not None and stream in readers:
                 raise ValueError(

@@ -16,6 +16,8 @@ from ddb_lake.core.capture.export_windows import LONGEST_S, SHORTEST_S
 from ddb_lake.core.values.json_schema import Rule, Validator
 from ddb_lake.errors import ConfigError
 
+PLACEHOLDER = "{name}"
+"""Stands for the name of the lake table in an entry of `tables` with `match`."""
 _SQL_TYPE = re.compile(r"[A-Za-z]+( [A-Za-z]+)?(\(\d+(, ?\d+)?\))?( [A-Za-z0-9_ ]+)?")
 
 
@@ -31,6 +33,11 @@ class SourceSettings(Settings):
         None, description="Role to assume for access to the table, for example in another account."
     )
     external_id: str | None = Field(None, description="External id that the role's trust policy requires.")
+    missing_since: datetime | None = Field(
+        None,
+        description="Since when DynamoDB does not have the table any more: its data stays, and is shown as that of a former table."
+        " `ddb-lake discover` sets it for the tables of `match`.",
+    )
 
 
 class ExportSettings(Settings):
@@ -157,7 +164,7 @@ class ChangesSettings(Settings):
     @classmethod
     def _valid_stream(cls, stream: str | None) -> str | None:
         if stream is not None and not re.fullmatch(
-            r"(arn:[^:]+:kinesis:[^:]+:\d{12}:stream/)?[A-Za-z0-9_.-]{1,128}", stream
+            r"(arn:[^:]+:kinesis:[^:]+:\d{12}:stream/)?[A-Za-z0-9_.-]{1,128}", stream.replace(PLACEHOLDER, "")
         ):
             raise ValueError(f"{stream!r} is neither the name nor the ARN of a Kinesis data stream")
         return stream

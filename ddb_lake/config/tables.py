@@ -16,6 +16,7 @@ from ddb_lake.config.columns import ColumnSettings, column_types, protecting_rul
 from ddb_lake.config.entities import EntitySettings, check_entities
 from ddb_lake.config.filters import FilterSettings
 from ddb_lake.config.table_sections import (
+    PLACEHOLDER,
     AuroraSettings,
     ChangesSettings,
     CheckSettings,
@@ -28,11 +29,12 @@ from ddb_lake.core.decode.routing import Source, arn_parts
 from ddb_lake.core.layout.table_names import ICEBERG_SUFFIXES, LONGEST_NAME, LONGEST_TABLE, derived_names
 from ddb_lake.core.protection.key_filter import KeyFilter
 from ddb_lake.core.protection.rules import Rule, filter_fault, key_fault
-from ddb_lake.core.schema.key_patterns import part_path
+from ddb_lake.core.schema.key_patterns import KeyPattern, part_path
 from ddb_lake.core.schema.table_schema import SchemaOptions
 from ddb_lake.core.values.json_schema import Validator
 
 _TABLE_NAME = re.compile(rf"[A-Za-z0-9_.\-]{{1,{LONGEST_NAME}}}")
+_PART = PLACEHOLDER.strip("{}")
 _SOURCE_HINT = "`source.table` can name a DynamoDB table whose name differs"
 _OWNER = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|team:[A-Za-z0-9_-]+")
 
@@ -40,7 +42,21 @@ _OWNER = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|team:[A-Za-z0-9_-]+")
 class TableSettings(Settings):
     """One table of the lake."""
 
-    name: str = Field(description="Name of the lake table, and of the DynamoDB table unless `source.table` is set.")
+    name: str = Field(
+        "",
+        description="Name of the lake table, and of the DynamoDB table unless `source.table` is set; each table has it or `match`.",
+    )
+    match: str | None = Field(
+        None,
+        description="In place of `name`: this entry is for all DynamoDB tables with such a name, which `ddb-lake discover` lists. `*`"
+        " is any text; `{name}` is the part that is the name of the lake table, else it is the whole name. In `export`, `changes` and"
+        " `aurora`, `{name}` is that name.",
+    )
+    match_tags: dict[str, str] = Field(
+        default_factory=dict,
+        description="With `match`: only tables that have these tags in DynamoDB; the value `*` is any value.",
+    )
+    match_except: Texts = Field((), description="With `match`: not the tables with such names; `*` is any text.")
     key: Texts = Field((), description="Key attributes: partition key, then sort key; default: from the source.")
     source: SourceSettings = Field(default_factory=lambda: SourceSettings())
     export: ExportSettings | None = None
@@ -137,6 +153,39 @@ class TableSettings(Settings):
             )
         return name
 
+    @field_validator("match")
+    @classmethod
+    def _valid_match(cls, match: str | None) -> str | None:
+        if match is not None and KeyPattern.parse(match).parts not in ((), (_PART,)):
+            raise ValueError(f"{match!r}: the only part of a table's name is {PLACEHOLDER}, once; `*` is any text")
+        return match
+
+    @field_validator("match_except")
+    @classmethod
+    def _valid_exceptions(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            if KeyPattern.parse(pattern).parts:
+                raise ValueError(f"{pattern!r}: write `*` for any text; a part has no meaning here")
+        return patterns
+
+    @model_validator(mode="after")
+    def _has_a_name_or_a_pattern(self) -> Self:
+        if self.match is None and not self.name:
+            raise ValueError("a table needs a `name`, or `match` for all DynamoDB tables with such a name")
+        if self.match is None:
+            for setting in ("match_tags", "match_except"):
+                if getattr(self, setting):
+                    raise ValueError(f"{setting} needs `match`")
+            if self.changes is not None and PLACEHOLDER in (self.changes.kinesis or ""):
+                raise ValueError(f"changes.kinesis: {PLACEHOLDER} needs `match`; write the name of the stream")
+        elif self.name:
+            raise ValueError(
+                "name and match: the names of discovered tables are those of DynamoDB; a part of them is {name} in `match`"
+            )
+        elif self.source.table is not None:
+            raise ValueError("source.table and match: `match` names the DynamoDB tables")
+        return self
+
     @field_validator("key")
     @classmethod
     def _valid_key(cls, key: tuple[str, ...]) -> tuple[str, ...]:
@@ -190,6 +239,25 @@ class TableSettings(Settings):
         if full is not None and full.against != "scan" and self.export is None:
             raise ValueError("checks.full needs `export: {bucket: ...}`, or `against: scan`")
         return self
+
+    def matches(self, table: str, tags: Mapping[str, str]) -> bool:
+        """Whether an entry with `match` is for a DynamoDB table, by its name and its tags. Its account and Region are not compared."""
+        return self.matches_name(table) and all(
+            tags.get(tag) == value or (value == "*" and tag in tags) for tag, value in self.match_tags.items()
+        )
+
+    def matches_name(self, table: str) -> bool:
+        """Whether an entry with `match` is for DynamoDB tables of a name, if they have its tags."""
+        return (
+            self.match is not None
+            and KeyPattern.parse(self.match).match(table) is not None
+            and not any(KeyPattern.parse(pattern).match(table) is not None for pattern in self.match_except)
+        )
+
+    def lake_name(self, table: str) -> str:
+        """The name of the lake table of a DynamoDB table that an entry with `match` is for."""
+        assert self.match is not None, "an entry with `match`"
+        return (KeyPattern.parse(self.match).match(table) or {}).get(_PART, table)
 
     @cached_property
     def key_filter(self) -> KeyFilter:

@@ -14,8 +14,9 @@ from dagster.components.utils.translation import TranslationFn, TranslationFnRes
 from pydantic import BaseModel, Field, model_validator
 from typing_extensions import TypeAliasType
 
-from ddb_lake.config import CatalogSettings, DbtSettings, LakeSettings, SparkSettings, TableSettings
-from ddb_lake.config.lake import Automations, Grouping
+from ddb_lake.config import CatalogSettings, DbtSettings, LakeSettings, SnapshotSettings, SparkSettings, TableSettings
+from ddb_lake.config.inventory import with_inventory
+from ddb_lake.config.lake import Automations, Grouping, HashKeySettings
 from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.assets.changes import ApplyConfig, Applying
 from ddb_lake.orchestration.assets.daily_snapshots import keep_days
@@ -45,6 +46,8 @@ _LOG = logging.getLogger(__name__)
 # Aliases, because Dagster would look into the settings for templates of its own; `attributes` does that.
 _Catalog = TypeAliasType("_Catalog", CatalogSettings)
 _Dbt = TypeAliasType("_Dbt", DbtSettings)
+_HashKey = TypeAliasType("_HashKey", HashKeySettings | None)
+_Snapshots = TypeAliasType("_Snapshots", SnapshotSettings)
 _Spark = TypeAliasType("_Spark", SparkSettings)
 _Tables = TypeAliasType("_Tables", tuple[TableSettings, ...])
 
@@ -66,6 +69,12 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
 
     warehouse: Annotated[str, text_resolver(), Field(description="Where the lake is: a folder, file:// or s3://.")]
     catalog: Annotated[_Catalog, settings_resolver(CatalogSettings)] = CatalogSettings()
+    snapshots: Annotated[_Snapshots, settings_resolver(SnapshotSettings)] = SnapshotSettings()
+    landing: Annotated[
+        str | None,
+        text_resolver(),
+        Field(description="Location of the files that belong to no Iceberg table; default: the warehouse."),
+    ] = None
     dbt: Annotated[_Dbt, settings_resolver(DbtSettings)] = DbtSettings()
     key_prefix: Annotated[
         str,
@@ -97,6 +106,7 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
             description="Runs of the code location use one process, and not one more for each step: sets its `executor`."
         ),
     ] = False
+    hash_key: Annotated[_HashKey, settings_resolver(HashKeySettings)] = None
     tables: Annotated[_Tables, settings_resolver(TableSettings, many=True)] = ()
     translation: Annotated[TranslationFn[LakeAsset] | None, _TRANSLATION] = None
 
@@ -105,7 +115,8 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
         """The model of the YAML attributes."""
         tables: Any = yaml_model(TableSettings)
         settings: Any = {"catalog": yaml_model(CatalogSettings), "dbt": yaml_model(DbtSettings)}
-        settings |= {"spark": yaml_model(SparkSettings)}
+        settings |= {"spark": yaml_model(SparkSettings), "snapshots": yaml_model(SnapshotSettings)}
+        settings["hash_key"] = yaml_model(HashKeySettings) | None
         return yaml_component(super().model(), **settings, tables=tuple[tables, ...])
 
     @model_validator(mode="after")
@@ -115,20 +126,8 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
 
     @cached_property
     def settings(self) -> LakeSettings:
-        """The lake's settings, as the command line reads them."""
-        return LakeSettings(
-            warehouse=self.warehouse,
-            catalog=self.catalog,
-            dbt=self.dbt,
-            key_prefix=self.key_prefix,
-            group_by=self.group_by,
-            memory=self.memory,
-            spark=self.spark,
-            bucket_owner=self.bucket_owner,
-            run_automatically=self.run_automatically,
-            one_process_per_run=self.one_process_per_run,
-            tables=self.tables,
-        )
+        """The lake's settings, as the command line reads them; without the inventory, which `build_defs` reads."""
+        return LakeSettings.model_validate({name: getattr(self, name) for name in LakeSettings.model_fields})
 
     def get_asset_spec(self, asset: LakeAsset) -> dg.AssetSpec:
         """Return the spec of one asset. Override it to change keys, groups, tags or descriptions.
@@ -181,8 +180,11 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Return the definitions of the lake: assets, checks, jobs, sensor and schedules. Reads neither AWS nor the warehouse.
 
-        Raises ConfigError if `spark.launch` names a service of AWS and dagster-aws is not installed.
+        Raises ConfigError if `spark.launch` names a service of AWS and dagster-aws is not installed, and if an entry of `tables` has
+        `match` and there is no list of its tables beside the component's file.
         """
+        if self.settings.matching_tables:
+            return self._with_inventory(context).build_defs(context)
         launching.check_installed(self.settings, self.settings.tables)
         lake = self._lake_name(context)
         own = lake_definitions(lake, self._assets_by_table, self._open, self.execute, self.settings.starts)
@@ -194,6 +196,18 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
         if not self.settings.one_process_per_run:
             return followed
         return dg.Definitions.merge(followed, dg.Definitions(executor=dg.in_process_executor))
+
+    def _with_inventory(self, context: dg.ComponentLoadContext) -> DynamoDBLakeComponent:
+        """A copy with the tables that `ddb-lake discover` wrote beside the component's file, in place of the entries with `match`."""
+        path = Path(context.path)
+        file = next(
+            (path / name for name in ("defs.yaml", "component.yaml") if (path / name).is_file()), path / "defs.yaml"
+        )
+        settings = with_inventory(self.settings, path if path.is_file() else file)
+        found = self.model_copy(update={"tables": settings.tables})
+        for name in ("settings", "_assets_by_table"):  # of the entries
+            found.__dict__.pop(name, None)
+        return found
 
     @cached_property
     def _assets_by_table(self) -> Mapping[str, TableAssets]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from hashlib import blake2b
+from typing import Any
 
 import dagster as dg
 
@@ -207,7 +208,7 @@ def _freshness(table: TableSettings) -> dg.FreshnessPolicy | None:
     return dg.FreshnessPolicy.time_window(fail_window=timedelta(seconds=max(limit_s, LEAST_FRESHNESS_S)))
 
 
-def _metadata(asset: LakeAsset, namespace: str) -> Iterator[tuple[str, str]]:
+def _metadata(asset: LakeAsset, namespace: str) -> Iterator[tuple[str, Any]]:
     table, stage = asset.table, asset.stage
     if stage in ("snapshot", "current"):
         name = entity_table(table.name, asset.entity) if asset.entity else table.name
@@ -218,6 +219,8 @@ def _metadata(asset: LakeAsset, namespace: str) -> Iterator[tuple[str, str]]:
             yield "landing", table.changes.uri
     elif stage == "dynamodb":
         yield "dagster/table_name", table.source_name
+        if table.source.missing_since is not None:
+            yield "not in DynamoDB since", dg.MetadataValue.timestamp(table.source.missing_since)
     if stage == "aurora" and table.aurora is not None:
         yield "dagster/table_name", f"{table.aurora.database}.{table.aurora.table or table.name}"
         yield "host", table.aurora.host

@@ -78,11 +78,13 @@ def yaml_component(derived: type[BaseModel], **settings: Any) -> type[BaseModel]
 
 
 def settings_resolver(settings: type[_S], many: bool = False) -> dg.Resolver:
-    """Resolve an attribute to one instance of a settings class, or with `many` to a tuple of them."""
+    """Resolve an attribute to one instance of a settings class (None to None), or with `many` to a tuple of them."""
     model: Any = yaml_model(settings)
 
     def resolve(context: dg.ResolutionContext, value: Any) -> Any:
         given = _filled(context, value)
+        if given is None:
+            return None
         if not many:
             return _settings(context, settings, given)
         return tuple(_settings(context.at_path(place), settings, one) for place, one in enumerate(given))

@@ -40,6 +40,7 @@ READING = {
 
 ELSEWHERE = {
     "demo",
+    "discover",
     "drop-entity",
     "erase",
     "restore",
@@ -48,13 +49,14 @@ ELSEWHERE = {
     "sandbox traffic",
     "quarantine discard",
 }
-"""Commands that write to lakes or tables of their own, or marks on which no item depends, `drop-entity`, and `erase`.
+"""Commands that write to lakes or tables of their own, or marks on which no item depends, the list of tables, `drop-entity`, and `erase`.
 
 After an erasure the reference has no truth for its keys: `pipeline/maintain/test_erase.py` has histories with erasures.
 """
 
 HOW = {
-    *("checks", "engine", "export", "flatten_depth", "key", "mask", "name", "nested", "owners"),
+    *("checks", "engine", "export", "flatten_depth", "key", "mask", "match", "match_except"),
+    *("match_tags", "name", "nested", "owners"),
     *("snapshot_margin", "source", "tags"),
 }
 """Settings that say how or when something is done; none of them acts on the data by itself."""

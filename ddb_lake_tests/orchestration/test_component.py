@@ -7,10 +7,12 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
+from dagster.components.core.component_tree import ComponentTreeException
 from dagster.components.testing import create_defs_folder_sandbox
 
 from ddb_lake import DynamoDBLakeComponent
-from ddb_lake.config import load_settings
+from ddb_lake.config import LakeSettings, load_settings
+from ddb_lake.config.inventory import Inventory, InventoryTable, Search, inventory_file, write_inventory
 from ddb_lake.orchestration.specs import LakeAsset, TableAssets
 from ddb_lake.pipeline.open_lake import Lake
 
@@ -59,6 +61,52 @@ def test_scaffold_writes_a_starter_that_loads() -> None:
             assert component.settings == written
             assert written.table("items").key == ("id",)
             assert keys(defs) == {"dynamodb/items", "changes/items", "current/items"}
+
+
+def test_component_has_every_setting_of_a_lake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting that the component does not have could be used on the command line only."""
+    assert set(LakeSettings.model_fields) <= set(DynamoDBLakeComponent.model_fields)
+    hashed = {**ORDERS, "columns": {"mail": {"hash": True}}}
+    given = {"hash_key": {"env": "KEY"}, "landing": "landing", "snapshots": {"keep": 7}, "bucket_owner": "111122223333"}
+    with create_defs_folder_sandbox() as sandbox:
+        path = sandbox.scaffold_component(
+            DynamoDBLakeComponent, defs_path="lake", defs_yaml_contents=attributes(hashed, **given)
+        )
+        with sandbox.load_component_and_build_defs(defs_path=path) as (component, _):
+            assert isinstance(component, DynamoDBLakeComponent)
+            assert component.settings == load_settings(path / "defs.yaml", {})
+            assert (component.settings.landing, component.settings.snapshots.keep) == ("landing", 7)
+
+
+def test_tables_of_a_pattern_are_those_of_the_file_beside_the_component() -> None:
+    """Neither the definitions nor the command line call AWS. Settings, and overridden methods, apply to each table."""
+    entry = {"match": "prod-{name}", "changes": {"uri": "s3://landing/{name}/"}, "tags": {"team": "shop"}}
+    gone = datetime(2026, 3, 1, tzinfo=UTC)
+    found = [
+        InventoryTable(table=f"prod-{name}", arn=f"arn:{name}", key=("id",), key_types={"id": "S"}, missing_since=since)
+        for name, since in (("carts", gone), ("users", None))
+    ]
+    with create_defs_folder_sandbox() as sandbox:
+        path = sandbox.scaffold_component(
+            DynamoDBLakeComponent, defs_path="lake", defs_yaml_contents=attributes(ORDERS, entry)
+        )
+        with pytest.raises(ComponentTreeException) as failed, sandbox.load_component_and_build_defs(defs_path=path):
+            pass
+        assert "defs.tables.json, which does not exist; run `ddb-lake discover --config" in str(failed.value.__cause__)
+        inventory = Inventory(searches=(Search(match="prod-{name}"),), tables=tuple(found))
+        write_inventory(inventory_file(path / "defs.yaml"), inventory)
+        with sandbox.load_component_and_build_defs(defs_path=path) as (_, defs):
+            tables = {key.rpartition("/")[2] for key in keys(defs)}
+            assert tables == {one.name for one in load_settings(path / "defs.yaml", {}).tables}
+            assert tables == {"orders", "carts", "users"}
+            graph = defs.resolve_asset_graph()
+            assert graph.get(dg.AssetKey(["changes", "users"])).metadata["landing"] == "s3://landing/users/"
+            assert graph.get(dg.AssetKey(["current", "users"])).tags["team"] == "shop"
+            since = {
+                name: graph.get(dg.AssetKey(["dynamodb", name])).metadata.get("not in DynamoDB since")
+                for name in tables
+            }
+            assert since == {"orders": None, "users": None, "carts": dg.MetadataValue.timestamp(gone)}
 
 
 @pytest.mark.parametrize(

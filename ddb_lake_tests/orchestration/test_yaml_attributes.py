@@ -82,7 +82,7 @@ def test_tables_may_come_from_a_template_variable() -> None:
         ("  - name: a\n    flatten_depth: deep", "tables.0.flatten_depth at <string>:4", "valid integer"),
         ("  - name: a\n  - name: b_changes", "tables.1 at <string>:4", "may not end in _changes"),
         ("  - name: a\n    columns: {x: money}", "tables.0.columns.x.type at <string>:4", "'money' is none of"),
-        ("  - key: [a]", "tables.0.name at <string>:3", "Field required"),
+        ("  - key: [a]", "tables.0 at <string>:3", "a table needs a `name`, or `match`"),
     ],
 )
 def test_fault_is_reported_with_its_line(lines: str, place: str, said: str) -> None:

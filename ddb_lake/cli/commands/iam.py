@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from ddb_lake.cli.output.writers import write_document
 from ddb_lake.cli.parameter_types import TablePair
 
 if TYPE_CHECKING:
-    from ddb_lake.config import LakeSettings
+    from ddb_lake.config import LakeSettings, TableSettings
     from ddb_lake.core.operations.policies import Estate, HashKey
 
 
@@ -84,21 +84,29 @@ def iam(invocation: Invocation, role: str | None, options: IamOptions, as_json: 
     if role is None and not as_json:
         print_table(("role", "what it does"), [(name, describe(name)) for name in role_names()])
         return
-    settings = invocation.settings()
+    from ddb_lake.config import load_entries
+
+    entries = load_entries(invocation.existing_file())
+    # of a lake whose tables were not discovered yet, the policy for that is printed
+    settings = entries if role == "discoverer" else invocation.settings()
     check_table_keys(settings, options.table_keys)
-    estate = lake_estate(settings, options)
+    estate = lake_estate(settings, options, entries.matching_tables)
     if role is not None:
         write_document(document(statements(role, estate)))
     else:
         write_document({name: document(statements(name, estate)) for name in role_names()})
 
 
-def lake_estate(settings: LakeSettings, options: IamOptions) -> Estate:
-    """The AWS resources of a configured lake. A table that is reached through a role belongs to that role's account."""
+def lake_estate(settings: LakeSettings, options: IamOptions, entries: Sequence[TableSettings] = ()) -> Estate:
+    """The AWS resources of a configured lake. A table that is reached through a role belongs to that role's account.
+
+    `entries`: those with `match`, whose tables `discover` lists.
+    """
     import os
 
     from ddb_lake.aws.objects import split_s3
-    from ddb_lake.core.operations.policies import DNS_SUFFIXES, Estate, Place, Source, partition_of
+    from ddb_lake.core.operations.policies import DNS_SUFFIXES, Estate, Place, Searched, Source, partition_of
+    from ddb_lake.core.schema.key_patterns import KeyPattern
 
     region = options.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     partition = options.partition or partition_of(region)
@@ -120,7 +128,7 @@ def lake_estate(settings: LakeSettings, options: IamOptions) -> Estate:
 
     table_keys = dict(options.table_keys)
     sources, landing = [], []
-    for table in settings.tables:
+    for table in (one for one in settings.tables if one.match is None):
         account = table.identity.account or options.account
         arn = table_arn(table.source_name, options.region or table.source.region, account)
         export = None
@@ -137,6 +145,17 @@ def lake_estate(settings: LakeSettings, options: IamOptions) -> Estate:
         sources.append(Source(arn, table.source.role_arn, key, export, streams, stream_place, kinesis_arn, fan_out))
         landing += [landing_place(uri) for uri in settings.change_uris(table) if uri.startswith("s3://")]
     databases = [table.aurora for table in settings.tables if table.aurora is not None]
+    searched = tuple(
+        Searched(
+            table_arn(
+                KeyPattern.parse(entry.match or "*").wildcard,
+                options.region or entry.source.region,
+                entry.identity.account or options.account,
+            ),
+            entry.source.role_arn,
+        )
+        for entry in entries
+    )
     landing_root = settings.landing or ""
     on_s3 = settings.warehouse.startswith("s3://")
     catalog, name = f"arn:{partition}:glue:{region}:{options.account}", settings.catalog.namespace
@@ -161,6 +180,7 @@ def lake_estate(settings: LakeSettings, options: IamOptions) -> Estate:
                 if one.iam_auth
             )
         ),
+        searched=searched,
     )
 
 

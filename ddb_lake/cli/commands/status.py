@@ -121,6 +121,8 @@ def _print_status(lake: Lake, names: list[str], table: str | None, as_json: bool
     for status in statuses:
         if status.changed_rules and not table:
             note(former_values_text(status.table, status.changed_rules))
+        if status.source_missing_since_us is not None and not table:
+            note(f"{status.table}: {_missing_text(status.source_missing_since_us)}")
         for _, text in () if table else _erasure_facts(status):
             note(f"{status.table}: an erasure {text}")
     if not all(checks.values()):
@@ -175,6 +177,13 @@ def _follower(lake: Lake, table: str) -> list[tuple[str, Any]]:
     return [("follower", f"{lease.holder}{behind}, {time_text(lease.renewed_us, unit='s')}")]
 
 
+def _missing_text(since_us: int) -> str:
+    return (
+        f"DynamoDB does not have its table since {time_text(since_us)}; what the lake has stays, and nothing is requested on a schedule:"
+        " `ddb-lake discover` lists the tables again"
+    )
+
+
 def _facts(status: TableStatus) -> list[tuple[str, Any]]:
     return [
         ("table", status.table),
@@ -198,6 +207,11 @@ def _facts(status: TableStatus) -> list[tuple[str, Any]]:
         ),
         ("size", size_text(status.bytes)),
         ("gaps", f"{len(status.gaps)} open: `ddb-lake repair {status.table} --gaps`" if status.gaps else "-"),
+        *(
+            [("source", _missing_text(status.source_missing_since_us))]
+            if status.source_missing_since_us is not None
+            else []
+        ),
         *(("column name", str(collision)) for collision in status.name_collisions),
         *(
             (f"entity {one.entity}", f"{count_text(one.rows, 'row')} in {one.table}{_behind_text(one, status.table)}")

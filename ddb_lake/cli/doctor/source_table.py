@@ -38,6 +38,13 @@ def examine_source(subject: TableSubject) -> Iterator[Finding]:
     try:
         state = subject.source
     except DdbLakeError as error:
+        if table.source.missing_since is not None:
+            since = f"{table.source.missing_since:%Y-%m-%d %H:%M} UTC"
+            yield warn(
+                f"DynamoDB does not have {table.source_name} since {since}; what the lake has stays",
+                f"`ddb-lake discover` looks again; `ddb-lake discover --forget {table.source_name}` removes it from the list",
+            )
+            return
         step = "check `source` (table, region, role_arn), and allow dynamodb:DescribeTable to this identity"
         yield fail(f"{table.source_name}: {error}", hint(subject, str(error)) or step)
         return

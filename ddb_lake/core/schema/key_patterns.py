@@ -108,6 +108,11 @@ class KeyPattern:
         found = self._python.fullmatch(text)
         return None if found is None else dict(zip(self.parts, found.groups(), strict=True))
 
+    @property
+    def wildcard(self) -> str:
+        """The pattern with `*` for each placeholder, as IAM writes a resource."""
+        return "".join(piece if isinstance(piece, str) else "*" for piece in self.pieces)
+
     @cached_property
     def re2(self) -> str:
         """The pattern as a regular expression of RE2, DuckDB's syntax, for a whole text. Its groups are the parts, in order."""

@@ -68,6 +68,7 @@ class TableStatus:
         unused_columns: settings in `columns` of attributes that no item has.
         unfinished_erasures: the erasures that began and are not complete, the oldest first: files may have their items. None if
             an earlier release erased last, and did not state it; `ddb-lake doctor` reads the rows.
+        source_missing_since_us: since when DynamoDB does not have the table, as `ddb-lake discover` found; None if it has it.
     """
 
     table: str
@@ -102,6 +103,7 @@ class TableStatus:
     former_entities: tuple[str, ...] | None = None
     unused_columns: tuple[UnusedColumn, ...] = ()
     unfinished_erasures: tuple[UnfinishedErasure, ...] | None = ()
+    source_missing_since_us: int | None = None
 
 
 def table_status(lake: Lake, name: str) -> TableStatus:
@@ -112,7 +114,8 @@ def table_status(lake: Lake, name: str) -> TableStatus:
         DamagedError: a manifest is missing or damaged; or, in a local warehouse, a file of the newest snapshot is missing or
             has another size. `pipeline.read.files.check_files` checks all files, also in S3.
     """
-    lake.table(name)
+    missing_since = lake.table(name).source.missing_since
+    missing_since_us = None if missing_since is None else int(missing_since.timestamp() * 1_000_000)
     changes = lake.changes(name)
     log = changes_state(changes)
     gaps = tuple(gap for gap in log.gaps if gap.is_open)
@@ -132,6 +135,7 @@ def table_status(lake: Lake, name: str) -> TableStatus:
             gaps=gaps,
             changed_rules=changed_rules(lake, name),
             unfinished_erasures=unfinished_erasures(lake.erasures(name)),
+            source_missing_since_us=missing_since_us,
         )
     state = CurrentState.of(table)
     live = live_files(table)
@@ -175,6 +179,7 @@ def table_status(lake: Lake, name: str) -> TableStatus:
         former_entities=former_entities(lake, name) if lake.catalog.has_own_database else None,
         unused_columns=find_unused_columns(lake, name),
         unfinished_erasures=unfinished_erasures(lake.erasures(name)),
+        source_missing_since_us=missing_since_us,
     )
 
 

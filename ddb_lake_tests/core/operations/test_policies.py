@@ -13,6 +13,7 @@ from ddb_lake.core.operations.policies import (
     Estate,
     HashKey,
     Place,
+    Searched,
     Source,
     actions,
     describe,
@@ -42,6 +43,7 @@ estates = st.builds(
     keys,
     st.sampled_from([(), (TABLE,)]),
     hash_key=st.sampled_from([None, HashKey(("arn:aws:ssm:::parameter/k",), "ssm", KEY)]),
+    searched=st.lists(st.builds(Searched, st.just(f"{TABLE}-*"), st.sampled_from([None, ROLE])), max_size=2).map(tuple),
 )
 
 

@@ -16,6 +16,7 @@ from ddb_lake.core.operations.policies.estate import (
     Estate,
     HashKey,
     Place,
+    Searched,
     Source,
     Statement,
     parameter_key,
@@ -31,6 +32,7 @@ __all__ = [
     "Estate",
     "HashKey",
     "Place",
+    "Searched",
     "Source",
     "Statement",
     "actions",
@@ -48,6 +50,7 @@ UNSCOPED_ACTIONS: Mapping[str, str] = {
     "cloudwatch:GetMetricData": "CloudWatch has no resource-level permissions for reading metrics",
     "cloudwatch:GetMetricStatistics": "CloudWatch has no resource-level permissions for reading metrics",
     "cloudwatch:ListMetrics": "CloudWatch has no resource-level permissions for reading metrics",
+    "dynamodb:ListTables": "AWS grants the listing of tables on no single one",
     "dynamodb:ListStreams": "AWS grants the listing of streams on no single one",
 }
 """Actions that AWS grants on `*` only, with the reason."""

@@ -84,6 +84,14 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Searched:
+    """The tables that an entry with `match` may be for: a pattern of their ARNs, and the role through which they are reached."""
+
+    table_arns: str
+    role_arn: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HashKey:
     """The secret or parameter that has the key of hashed attributes.
 
@@ -139,6 +147,7 @@ class Estate:
     hash_key: HashKey | None = None
     database_secrets: tuple[str, ...] = ()
     database_users: tuple[str, ...] = ()
+    searched: tuple[Searched, ...] = ()
 
     @property
     def domain(self) -> str:

@@ -278,6 +278,25 @@ def _describing(estate: Estate) -> list[Statement]:
     ]
 
 
+def _discoverer(estate: Estate) -> list[Statement]:
+    """Lists tables and reads their settings and tags, for `discover`; reads no item."""
+    assumed = distinct(one.role_arn for one in estate.searched if one.role_arn)
+    return [*_discovering(estate), Statement("ReachSources", ("sts:AssumeRole",), assumed)]
+
+
+def _discovering(estate: Estate) -> list[Statement]:
+    """What `discover` calls in the account of the tables."""
+    tables = distinct(one.table_arns for one in estate.searched if one.role_arn is None)
+    return [
+        Statement("FindTables", ("dynamodb:ListTables",), ("*",) if tables else ()),
+        Statement(
+            "DescribeTables",
+            ("dynamodb:DescribeTable", "dynamodb:DescribeContinuousBackups", "dynamodb:ListTagsOfResource"),
+            tables,
+        ),
+    ]
+
+
 def _liveness(estate: Estate) -> list[Statement]:
     """Reads the metrics that distinguish an active stream from a dead one."""
     return [
@@ -309,10 +328,14 @@ def _canary(estate: Estate) -> list[Statement]:
 def _source(estate: Estate) -> list[Statement]:
     """Is assumed by the lake's account: exports, describes and reads this account's tables."""
     behind = [source for source in estate.sources if source.role_arn] or estate.sources
-    inside = replace(estate, sources=tuple(replace(source, role_arn=None) for source in behind), hash_key=None)
+    searched = tuple(replace(one, role_arn=None) for one in estate.searched if one.role_arn) or estate.searched
+    inside = replace(
+        estate, sources=tuple(replace(source, role_arn=None) for source in behind), hash_key=None, searched=searched
+    )
     streams = _reading_streams(inside) if any(source.streams for source in inside.sources) else ()
     reading = (*_verifier(inside), *_repairer(inside), *streams, *_subscribing(inside.sources))
-    return merged((*_exporter(inside), *reading, *_describing(inside), *_liveness(inside)))
+    looking = (*_describing(inside), *_liveness(inside), *_discovering(inside))
+    return merged((*_exporter(inside), *reading, *looking))
 
 
 def _dagster_task(estate: Estate) -> list[Statement]:
@@ -347,6 +370,7 @@ _ROLES: dict[str, Callable[[Estate], list[Statement]]] = {
     "restorer": _restorer,
     "notified": _notified,
     "doctor": _doctor,
+    "discoverer": _discoverer,
     "liveness": _liveness,
     "canary": _canary,
 }

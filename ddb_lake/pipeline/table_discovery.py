@@ -1,0 +1,161 @@
+"""Discover the DynamoDB tables of the entries with `match`, and write the inventory beside the configuration.
+
+`config.inventory` states what the inventory means. A table that is not found any more keeps its entry in the inventory, with the time
+since when it is missing, until `forget` removes it: so a lake never loses a table because a request was answered by another account, or
+because a tag was removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from ddb_lake.aws.table_listing import ListedTable, list_tables
+from ddb_lake.config import LakeSettings, TableSettings, load_entries
+from ddb_lake.config.inventory import (
+    Inventory,
+    InventoryTable,
+    Search,
+    entry_of,
+    expanded,
+    inventory_file,
+    names_table,
+    read_inventory,
+    write_inventory,
+)
+from ddb_lake.errors import UsageError
+
+Change = Literal["added", "missing", "found again", "changed", "not configured", "forgotten"]
+"""What became of a table since the last time: `not configured`, if no entry names it any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """The result of one run.
+
+    Attributes:
+        file: the file of the inventory.
+        inventory: its contents.
+        changes: what changed since the last time, by the DynamoDB table's name (with its Region, if entries of several Regions have it).
+        names: the name in the lake of each table of the inventory, in its order.
+    """
+
+    file: Path
+    inventory: Inventory
+    changes: Mapping[str, Change]
+    names: tuple[str, ...]
+
+
+def discover_tables(config: Path, forget: Sequence[str] = (), now: Callable[[], datetime] | None = None) -> Discovery:
+    """List the tables of each entry with `match`, and replace the inventory of a configuration file.
+
+    Args:
+        config: the configuration file.
+        forget: DynamoDB tables that are missing, which the inventory shall not name any more. Their data stays in the lake.
+        now: the clock; default: the present time.
+
+    Raises:
+        ConfigError: the configuration is wrong, or the tables cannot be in one lake. The inventory then stays as it was.
+        UsageError: no entry has `match`, the tables cannot be listed, or a table to forget is not missing. Likewise.
+    """
+    settings = load_entries(config)
+    entries = settings.matching_tables
+    if not entries:
+        raise UsageError(
+            f"{config} has no entry with `match`",
+            hint='add `- match: "prod-*"` below `tables`; entries with a `name` need no discovery',
+        )
+    file = inventory_file(config)
+    previous = read_inventory(file) or Inventory()
+    listed = [(entry, list_tables(entry)) for entry in entries]
+    at = (now() if now else datetime.now(UTC)).replace(microsecond=0)
+    refreshed = refresh(previous, listed, at)
+    kept = _without(refreshed, forget)
+    expanded(settings, kept, str(config))  # raises before the file is written
+    if kept != previous or not file.exists():
+        write_inventory(file, kept)
+    return Discovery(
+        file, kept, _changes(previous, refreshed, forget), tuple(_lake_name(settings, table) for table in kept.tables)
+    )
+
+
+def _lake_name(settings: LakeSettings, table: InventoryTable) -> str:
+    entry = entry_of(settings, table)
+    assert entry is not None, "an inventory has the tables of entries alone"
+    return entry.name or entry.lake_name(table.table)
+
+
+def refresh(
+    previous: Inventory, listed: Sequence[tuple[TableSettings, Sequence[ListedTable]]], at: datetime
+) -> Inventory:
+    """The inventory after the tables were listed. Pure.
+
+    Args:
+        previous: the inventory until now.
+        listed: each entry with `match`, and the tables whose names it matches.
+        at: the time at which they were listed.
+    """
+    entries = [entry for entry, _ in listed]
+    found: dict[tuple[str | None, str | None, str], InventoryTable] = {}
+    for entry, tables in listed:
+        for one in tables:
+            if entry.matches(one.table.table, one.tags):
+                place = (*one.table.place, one.table.table)
+                tags = {name: value for name, value in one.tags.items() if name in entry.match_tags}
+                tags |= found[place].tags if place in found else {}
+                found[place] = one.table.model_copy(update={"tags": tags})
+    for table in previous.tables:
+        place = (*table.place, table.table)
+        if place not in found and any(names_table(entry, table) for entry in entries):
+            found[place] = table.model_copy(update={"missing_since": table.missing_since or at})
+    searches = [Search.of(entry) for entry in entries]
+    return Inventory(
+        searches=tuple(search for number, search in enumerate(searches) if search not in searches[:number]),
+        tables=tuple(
+            found[place] for place in sorted(found, key=lambda place: (place[2], place[0] or "", place[1] or ""))
+        ),
+    )
+
+
+def _without(inventory: Inventory, forget: Sequence[str]) -> Inventory:
+    """The inventory without some missing tables. Raises UsageError for a table that is not missing."""
+    missing = {table.table for table in inventory.tables if table.missing_since is not None}
+    for name in forget:
+        if name not in missing:
+            known = any(table.table == name for table in inventory.tables)
+            raise UsageError(
+                f"{name} is {'a table that DynamoDB has' if known else 'not in the inventory'}; only missing tables can be forgotten",
+                found=", ".join(sorted(missing)) or "no missing table",
+                hint="add it to `match_except` of its entry to leave it out" if known else None,
+            )
+    kept = tuple(one for one in inventory.tables if one.table not in forget or one.missing_since is None)
+    return inventory.model_copy(update={"tables": kept})
+
+
+def _changes(previous: Inventory, refreshed: Inventory, forget: Sequence[str]) -> dict[str, Change]:
+    before = {(*table.place, table.table): table for table in previous.tables}
+    after = {(*table.place, table.table): table for table in refreshed.tables}
+    names = [place[2] for place in {**before, **after}]
+    changes: dict[str, Change] = {}
+    for place in sorted({**before, **after}, key=lambda place: (place[2], place[0] or "", place[1] or "")):
+        old, new = before.get(place), after.get(place)
+        change = "forgotten" if place[2] in forget and new is not None and new.missing_since else _change(old, new)
+        if change is not None:
+            name = (
+                place[2] if names.count(place[2]) == 1 else f"{place[2]} ({place[0] or place[1] or 'default Region'})"
+            )
+            changes[name] = change
+    return changes
+
+
+def _change(old: InventoryTable | None, new: InventoryTable | None) -> Change | None:
+    if new is None:
+        return "not configured"
+    if old is None:
+        return "added"
+    if (old.missing_since is None) != (new.missing_since is None):
+        return "missing" if new.missing_since else "found again"
+    return None if old == new else "changed"

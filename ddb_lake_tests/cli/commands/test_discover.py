@@ -1,0 +1,139 @@
+"""`ddb-lake discover` in the sandbox, and the other commands with the tables that it found."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+
+from ddb_lake.aws.session import session
+from ddb_lake.core.operations.policies import Estate, Searched, actions, statements
+from ddb_lake.sandbox import Sandbox
+from ddb_lake_tests.support.command_line import Run
+from ddb_lake_tests.support.sandbox_steps import make_table
+
+CONFIGURATION = """\
+warehouse: warehouse
+tables:
+  - {name: mine, source: {table: prod-orders}, changes: {streams: true}}
+  - match: "prod-{name}"
+    match_tags: {lake: "yes"}
+    match_except: "*-tmp"
+    changes: {streams: true}
+"""
+TAGS = {"Tags": [{"Key": "lake", "Value": "yes"}, {"Key": "team", "Value": "shop"}]}
+STREAM = {"StreamSpecification": {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}}
+
+
+@pytest.fixture
+def sandbox(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    (project / "ddb_lake.yaml").write_text(CONFIGURATION)
+    with Sandbox() as served:
+        for name, value in served.environment().items():
+            monkeypatch.setenv(name, value)
+        session.cache_clear()
+        yield served
+    session.cache_clear()
+
+
+def states(run: Run) -> dict[str, bool]:
+    """For each DynamoDB table of the list, whether it is missing."""
+    document = json.loads(run("discover", "--json").stdout)
+    return {one["table"]: one["missing_since"] is not None for one in document["tables"]}
+
+
+def test_tables_are_found_by_name_and_tag_stay_if_they_disappear_and_work_with_every_command(
+    run: Run, project: Path, sandbox: Sandbox
+) -> None:
+    before = run("status")
+    assert before.exit_code != 0
+    assert f"run `ddb-lake discover --config {project}/ddb_lake.yaml`" in before.stderr
+    for number in range(101):  # ListTables returns 100 names at most
+        boto3.client("dynamodb").create_table(
+            TableName=f"a{number:03}",
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+    for name in ("prod-orders", "prod-users", "prod-carts", "prod-tmp", "prod-x-tmp"):
+        make_table(sandbox, name, **TAGS, **STREAM)
+    make_table(sandbox, "prod-untagged")
+
+    found = run("discover")
+    assert found.exit_code == 0, found.stderr
+    assert f"3 tables found; written to {project}/ddb_lake.tables.json." in found.stdout
+    (row,) = (line for line in found.stdout.splitlines() if line.startswith("prod-users"))
+    assert row.split() == ["prod-users", "users", "pk", "(S),", "sk", "(N)", "NEW_AND_OLD_IMAGES", "on", "present"]
+    document = json.loads((project / "ddb_lake.tables.json").read_text())
+    assert [(one["table"], one["key"], one["tags"]) for one in document["tables"]] == [
+        (f"prod-{name}", ["pk", "sk"], {"lake": "yes"}) for name in ("carts", "orders", "users")
+    ]
+    assert json.loads(run("discover", "--json").stdout)["changes"] == {}
+
+    boto3.client("dynamodb").put_item(TableName="prod-users", Item={"pk": {"S": "u"}, "sk": {"N": "1"}})
+    synced = run("sync")
+    assert synced.exit_code == 0, synced.stdout + synced.stderr
+    assert len(run("dump", "users").stdout.splitlines()) == 1
+    assert [one["table"] for one in json.loads(run("status", "--json").stdout)["tables"]] == ["mine", "carts", "users"]
+
+    boto3.client("dynamodb").delete_table(TableName="prod-users")
+    boto3.client("dynamodb").untag_resource(
+        ResourceArn=f"arn:aws:dynamodb:{sandbox.region}:123456789012:table/prod-carts", TagKeys=["lake"]
+    )
+    make_table(sandbox, "prod-later", **TAGS, **STREAM)
+    changed = run("discover")
+    assert "  prod-carts: missing\n  prod-later: added\n  prod-users: missing\n" in changed.stdout
+    assert "`ddb-lake discover --forget prod-users` removes it from the list" in changed.stderr
+    assert states(run) == {"prod-carts": True, "prod-later": False, "prod-orders": False, "prod-users": True}
+    assert len(run("dump", "users").stdout.splitlines()) == 1
+    after = run("sync")
+    assert after.exit_code == 0, after.stdout + after.stderr
+    assert "users: DynamoDB does not have its table since" in run("status").stderr
+    assert "DynamoDB does not have prod-users since" in run("doctor").stdout
+
+    refused = run("discover", "--forget", "prod-later")
+    assert refused.exit_code != 0
+    assert "prod-later is a table that DynamoDB has; only missing tables can be forgotten" in refused.stderr
+    assert "  prod-users: forgotten\n" in run("discover", "--forget", "prod-users").stdout
+    assert states(run) == {"prod-carts": True, "prod-later": False, "prod-orders": False}
+    boto3.client("dynamodb").tag_resource(
+        ResourceArn=f"arn:aws:dynamodb:{sandbox.region}:123456789012:table/prod-carts", Tags=TAGS["Tags"]
+    )
+    assert "  prod-carts: found again\n" in run("discover").stdout
+
+
+def test_list_stays_as_it_was_if_the_tables_collide_or_a_request_is_refused(
+    run: Run, project: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_table(sandbox, "prod-users", **TAGS)
+    assert run("discover").exit_code == 0
+    written = (project / "ddb_lake.tables.json").read_bytes()
+    make_table(sandbox, "prod-mine", **TAGS)
+    collision = run("discover")
+    assert collision.exit_code != 0
+    assert "the DynamoDB table prod-mine" in collision.stderr and "the entry `name: mine`" in collision.stderr
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    session.cache_clear()
+    refused = run("discover")
+    assert refused.exit_code != 0
+    assert "could not be listed" in refused.stderr
+    assert (project / "ddb_lake.tables.json").read_bytes() == written
+
+
+def test_policy_of_the_discoverer_allows_what_is_called_and_no_more(run: Run, sandbox: Sandbox) -> None:
+    policy = json.loads(run("iam", "discoverer", "--region", "eu-west-1").stdout)  # before a first discovery
+    assert {statement["Sid"]: statement["Resource"] for statement in policy["Statement"]} == {
+        "FindTables": ["*"],
+        "DescribeTables": ["arn:aws:dynamodb:eu-west-1:111122223333:table/prod-*"],
+    }
+    make_table(sandbox, "prod-users", **TAGS)
+    called: set[str] = set()
+    calling = session(os.environ.get("AWS_REGION") or None, None, None)
+    calling.events.register("before-call.dynamodb", lambda model, **_: called.add(f"dynamodb:{model.name}"))
+    assert run("discover").exit_code == 0
+    searched = Estate("eu-west-1", searched=(Searched("arn:aws:dynamodb:eu-west-1:111122223333:table/prod-*"),))
+    assert called == actions(statements("discoverer", searched))

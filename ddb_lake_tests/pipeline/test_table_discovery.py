@@ -1,0 +1,254 @@
+"""Which tables a lake with `match` has, after any history of tables and tags in DynamoDB, against an independent model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddb_lake.aws.table_listing import ListedTable
+from ddb_lake.config import LakeSettings, TableSettings, parse_settings
+from ddb_lake.config.inventory import (
+    Inventory,
+    InventoryTable,
+    expanded,
+    inventory_file,
+    read_inventory,
+    with_inventory,
+    write_inventory,
+)
+from ddb_lake.errors import ConfigError
+from ddb_lake.pipeline.table_discovery import refresh
+from ddb_lake_tests.support.effort import examples
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+PATTERNS = ("prod-*", "prod-{name}", "*-orders", "*", "{name}-users", "prod-orders")
+NAMES = ("prod-orders", "prod-users", "dev-orders", "dev-users", "orders", "Prod-orders", "prod-")
+World = Mapping[str, Mapping[str, str]]
+
+tags = st.dictionaries(st.sampled_from(["team", "lake"]), st.sampled_from(["a", "b"]), max_size=2)
+worlds = st.dictionaries(st.sampled_from(NAMES), tags, max_size=5)
+entries = st.fixed_dictionaries(
+    {"match": st.sampled_from(PATTERNS)},
+    optional={
+        "match_tags": st.dictionaries(st.sampled_from(["team", "lake"]), st.sampled_from(["a", "*"]), max_size=2),
+        "match_except": st.lists(st.sampled_from(["dev-*", "*-users", "orders"]), max_size=2),
+    },
+)
+named = st.sampled_from(
+    [
+        {"name": "orders"},
+        {"name": "users", "source": {"table": "prod-users"}},
+        {"name": "mine", "source": {"table": "prod-orders", "region": "eu-west-1"}},
+    ]
+)
+
+
+def described(name: str, table_tags: Mapping[str, str]) -> ListedTable:
+    table = InventoryTable(table=name, arn=f"arn:aws:dynamodb:::table/{name}", key=("id",), key_types={"id": "S"})
+    return ListedTable(table, dict(table_tags))
+
+
+def lake(*tables: Mapping[str, Any]) -> LakeSettings:
+    return LakeSettings.model_validate({"warehouse": "lake", "tables": list(tables)})
+
+
+def listed(settings: LakeSettings, world: World) -> list[tuple[TableSettings, list[ListedTable]]]:
+    """What AWS returns for each entry."""
+    return [
+        (entry, [described(name, found) for name, found in world.items() if entry.matches_name(name)])
+        for entry in settings.matching_tables
+    ]
+
+
+# --- the model: entries as they are written, regular expressions of its own, and no inventory
+
+
+def model_match(entry: Mapping[str, Any], name: str, table_tags: Mapping[str, str]) -> str | None:
+    """The name in the lake; None if the entry is not for the table."""
+    regex = re.escape(entry["match"]).replace(r"\*", ".*").replace(r"\{name\}", "(.+)")
+    found = re.fullmatch(regex, name)
+    excepted = any(re.fullmatch(pattern.replace("*", ".*"), name) for pattern in entry.get("match_except", ()))
+    wanted = entry.get("match_tags", {}).items()
+    if (
+        found is None
+        or excepted
+        or any(tag not in table_tags or value not in ("*", table_tags[tag]) for tag, value in wanted)
+    ):
+        return None
+    return found[1] if found.groups() else name
+
+
+def model_tables(
+    given: list[Mapping[str, Any]], explicit: list[Mapping[str, Any]], ever: World
+) -> list[tuple[str, str]]:
+    """The name in the lake and the DynamoDB table of each table, of all that were ever found, with the tags they had then."""
+    own = [(one["name"], one.get("source", {}).get("table", one["name"])) for one in explicit]
+    taken = {source for _, source in own}
+    for name, table_tags in ever.items():
+        found = next((to for entry in given if (to := model_match(entry, name, table_tags)) is not None), None)
+        if found is not None and name not in taken:
+            own.append((found, name))
+    return own
+
+
+@given(
+    st.lists(entries, min_size=1, max_size=3),
+    st.lists(named, max_size=2, unique_by=lambda one: str(one["name"])),
+    st.lists(worlds, min_size=1, max_size=4),
+)
+@examples(60, 1500)
+def test_tables_are_those_of_the_model_after_any_history(
+    given: list[dict[str, Any]], explicit: list[dict[str, Any]], history: list[World]
+) -> None:
+    settings = lake(*explicit, *given)
+    inventory, ever, missing = Inventory(), dict[str, Mapping[str, str]](), dict[str, datetime]()
+    for step, world in enumerate(history):
+        at = START + timedelta(days=step)
+        inventory = refresh(inventory, listed(settings, world), at)
+        present = {n: t for n, t in world.items() if any(model_match(entry, n, t) is not None for entry in given)}
+        ever |= present
+        missing = {name: missing.get(name, at) for name in ever if name not in present}
+        assert {one.table: one.missing_since for one in inventory.tables} == {name: missing.get(name) for name in ever}
+        assert inventory == refresh(inventory, listed(settings, world), at + timedelta(days=1))
+        model = model_tables(given, explicit, ever)
+        names = [name for name, _ in model]
+        spelled = [re.sub(r"[^a-z0-9_]", "_", name.lower()) for name in names]
+        if len(set(spelled)) < len(names):
+            with pytest.raises(ConfigError, match=r"one name|collide"):
+                expanded(settings, inventory, "test")
+        else:
+            tables = expanded(settings, inventory, "test").tables
+            assert sorted((one.name, one.source_name) for one in tables) == sorted(model)
+            matched = [one for one in tables if one.name not in {own["name"] for own in explicit}]
+            assert {one.source_name: one.source.missing_since for one in matched} == {
+                source: missing.get(source) for _, source in model[len(explicit) :]
+            }
+            assert not expanded(settings, inventory, "test").matching_tables
+
+
+def inventory_of(settings: LakeSettings, world: World) -> Inventory:
+    return refresh(Inventory(), listed(settings, world), START)
+
+
+def test_settings_of_the_entry_are_those_of_each_table_and_the_key_is_that_of_dynamodb() -> None:
+    settings = lake(
+        {
+            "match": "prod-{name}",
+            "export": {"bucket": "exports", "prefix": "prod-{name}", "schedule": "0 3 * * 0"},
+            "changes": {"uri": "s3://landing/{name}/", "partitions": {"start": "2026-02-01"}},
+            "columns": {"total": "decimal(38,2)", "mail": {"drop": True}},
+            "checks": {"max_lag": "1h"},
+            "source": {"region": "eu-west-1"},
+        }
+    )
+    found = listed(settings, {"prod-orders": {}, "prod-users": {}})
+    for _, tables in found:
+        tables[:] = [ListedTable(one.table.model_copy(update={"region": "eu-west-1"}), one.tags) for one in tables]
+    made = expanded(settings, refresh(Inventory(), found, START), "test")
+    expected = lake(
+        *(
+            {
+                "name": name,
+                "key": ["id"],
+                "export": {"bucket": "exports", "prefix": f"prod-{name}", "schedule": "0 3 * * 0"},
+                "changes": {"uri": f"s3://landing/{name}/", "partitions": {"start": "2026-02-01"}},
+                "columns": {"total": "decimal(38,2)", "mail": {"drop": True}},
+                "checks": {"max_lag": "1h"},
+                "source": {"region": "eu-west-1", "table": f"prod-{name}"},
+            }
+            for name in ("orders", "users")
+        )
+    )
+    assert made == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({"streams": True}, "lake/landing/prod-a/"),
+        ({"kinesis": "prod-{name}", "landing": "s3://landing/{name}"}, "s3://landing/prod-a/"),
+        ({"uri": "s3://landing/{name}/"}, "s3://landing/prod-a/"),
+        ({"incremental_exports": {}}, None),
+    ],
+)
+def test_nothing_is_read_or_requested_of_a_missing_table_and_what_landed_is_applied(
+    changes: dict[str, Any], kept: str | None
+) -> None:
+    full = {"schedule": "0 6 * * 0", "against": "scan"}
+    canary = {"key": {"id": {"S": "canary"}}}
+    export = {"bucket": "exports", "schedule": "0 3 * * 0"}
+    entry = {"match": "prod-*", "changes": changes, "export": export, "checks": {"full": full, "canary": canary}}
+    settings = lake(entry)
+    inventory = refresh(inventory_of(settings, {"prod-a": {}}), listed(settings, {}), START)
+    (table,) = expanded(settings, inventory, "test").tables
+    assert table.source.missing_since == START
+    assert table.changes is not None and table.export is not None
+    assert (table.changes.uri, table.changes.reads_stream, table.changes.incremental_exports) == (kept, False, None)
+    assert (table.export.bucket, table.export.schedule) == ("exports", None)
+    assert (table.checks.full, table.checks.canary) == (None, None)
+
+
+def test_two_tables_of_one_name_are_refused_with_both_and_what_to_write() -> None:
+    settings = lake({"match": "prod-{name}"}, {"match": "dev-{name}"})
+    with pytest.raises(ConfigError) as refused:
+        expanded(settings, inventory_of(settings, {"prod-a": {}, "dev-a": {}}), "lake.yaml")
+    message = str(refused.value)
+    assert "prod-a" in message and "dev-a" in message and "'a'" in message and "match_except: [prod-a]" in message
+
+
+def test_name_that_a_lake_cannot_have_is_refused_with_what_to_write() -> None:
+    settings = lake({"match": "*"})
+    with pytest.raises(ConfigError, match=r"b_changes.*may not end in _changes.*match_except: \[b_changes\]"):
+        expanded(settings, inventory_of(settings, {"b_changes": {}}), "lake.yaml")
+
+
+@pytest.mark.parametrize(
+    ("entry", "fault"),
+    [
+        ({"match": "a*", "name": "a"}, "name and match"),
+        ({"name": "a", "match_tags": {"x": "y"}}, "match_tags needs `match`"),
+        ({"name": "a", "match_except": "b"}, "match_except needs `match`"),
+        ({"name": "a", "changes": {"kinesis": "x-{name}"}}, "changes.kinesis: {name} needs `match`"),
+        ({"match": "a-{other}"}, "the only part of a table's name is {name}"),
+        ({"match": "*", "match_except": "{name}"}, "a part has no meaning here"),
+        ({"match": "**"}, "two placeholders touch"),
+        ({"match": "*", "source": {"table": "t"}}, "source.table and match"),
+        ({}, "a table needs a `name`, or `match`"),
+    ],
+)
+def test_faults_of_an_entry_are_named(entry: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_settings({"warehouse": "lake", "tables": [entry]}, "test")
+    assert fault in str(refused.value)
+
+
+def test_an_inventory_is_required_and_belongs_to_the_entries_as_they_are(tmp_path: Path) -> None:
+    config = tmp_path / "ddb_lake.yaml"
+    settings = lake({"match": "prod-*"})
+    assert inventory_file(config) == tmp_path / "ddb_lake.tables.json"
+    with pytest.raises(
+        ConfigError, match=r"ddb_lake.tables.json, which does not exist.*run `ddb-lake discover --config"
+    ):
+        with_inventory(settings, config)
+    inventory = refresh(Inventory(), listed(settings, {"prod-a": {}, "b": {}}), START)
+    write_inventory(inventory_file(config), inventory)
+    assert read_inventory(inventory_file(config)) == inventory
+    assert [one.name for one in with_inventory(settings, config).tables] == ["prod-a"]
+    assert [path.name for path in tmp_path.iterdir()] == ["ddb_lake.tables.json"]
+    for changed in (
+        {"match": "*"},
+        {"match": "prod-*", "match_tags": {"lake": "*"}},
+        {"match": "prod-*", "source": {"region": "x"}},
+    ):
+        with pytest.raises(ConfigError, match="not looked up since the entry was added or changed"):
+            with_inventory(lake(changed), config)
+    inventory_file(config).write_text("{")
+    with pytest.raises(ConfigError, match="no inventory of `ddb-lake discover`"):
+        with_inventory(settings, config)
