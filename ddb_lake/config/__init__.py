@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ddb_lake.config.base import Settings, seconds
 from ddb_lake.config.entities import EntitySettings
-from ddb_lake.config.files import fill_in, find_file, load_entries, load_settings, parse_settings
+from ddb_lake.config.files import fill_in, find_file, load_entries, load_settings, parse_entries, parse_settings
 from ddb_lake.config.lake import (
     CatalogSettings,
     DbtSettings,
@@ -61,6 +61,7 @@ __all__ = [
     "find_file",
     "load_entries",
     "load_settings",
+    "parse_entries",
     "parse_settings",
     "seconds",
 ]

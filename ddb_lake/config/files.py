@@ -81,7 +81,7 @@ def load_entries(path: Path, environment: Mapping[str, str] | None = None) -> La
         filled = fill_in(attributes, os.environ if environment is None else environment, str(path))
     except RecursionError as error:
         raise ConfigError("an alias of YAML contains itself", uri=str(path)) from error
-    return _validated(filled, str(path), lambda: _lines(text, ("attributes",) if nested else ()))
+    return parse_entries(filled, str(path), lambda: _lines(text, ("attributes",) if nested else ()))
 
 
 def _lines(text: str, below: tuple[str, ...]) -> Lines:
@@ -92,7 +92,7 @@ def _lines(text: str, below: tuple[str, ...]) -> Lines:
 
 def parse_settings(attributes: Any, where: str) -> LakeSettings:
     """Validate the attributes of a lake. Raises ConfigError with each fault and its path, and for entries with `match`."""
-    settings = _validated(attributes, where)
+    settings = parse_entries(attributes, where)
     if settings.matching_tables:
         raise ConfigError(
             f"{where}: `match` needs a configuration file, beside which `ddb-lake discover` writes the list of the tables",
@@ -101,7 +101,9 @@ def parse_settings(attributes: Any, where: str) -> LakeSettings:
     return settings
 
 
-def _validated(attributes: Any, where: str, lines: Callable[[], Lines] | None = None) -> LakeSettings:
+def parse_entries(attributes: Any, where: str, lines: Callable[[], Lines] | None = None) -> LakeSettings:
+    """Validate the attributes of a lake, and leave entries with `match` as they are. Raises ConfigError with each fault, its path, and
+    its line if `lines` are given."""
     try:
         return LakeSettings.model_validate(attributes)
     except ValidationError as error:

@@ -1,6 +1,6 @@
 """The inventory: the DynamoDB tables that `match` found, in a file beside the configuration. Reads no AWS.
 
-An entry of `tables` with `match` stands for every DynamoDB table of its account and Region that it names. `ddb-lake discover` lists
+An entry of `tables` with `match` is for every DynamoDB table of its account and Region that it names. `ddb-lake discover` lists
 them and writes the inventory (`pipeline.table_discovery`); everything else reads the inventory, so that the definitions of Dagster and
 each command have the same tables until the next `discover`.
 
@@ -28,7 +28,7 @@ from ddb_lake.errors import ConfigError
 
 SUFFIX = ".tables.json"
 _PLACED = ("export", "changes", "aurora")
-"""The sections in which `{name}` stands for the name of the lake table."""
+"""The sections in which `{name}` is replaced by the name of the lake table."""
 
 
 class Search(Settings):
@@ -231,7 +231,7 @@ def _former(settings: LakeSettings, table: TableSettings, since: datetime) -> Ta
         export = export.model_copy(update={"schedule": None})
     if changes is not None:
         uri = changes.uri or settings.stream_landing(table)
-        read = {"streams": False, "kinesis": None, "incremental_exports": None}
+        read = {"streams": False, "kinesis": None, "fan_out": None, "incremental_exports": None}
         changes = changes.model_copy(update={**read, "uri": uri})
     return table.model_copy(
         update={

@@ -17,7 +17,7 @@ from ddb_lake.core.values.json_schema import Rule, Validator
 from ddb_lake.errors import ConfigError
 
 PLACEHOLDER = "{name}"
-"""Stands for the name of the lake table in an entry of `tables` with `match`."""
+"""Is replaced by the name of the lake table in an entry of `tables` with `match`."""
 _SQL_TYPE = re.compile(r"[A-Za-z]+( [A-Za-z]+)?(\(\d+(, ?\d+)?\))?( [A-Za-z0-9_ ]+)?")
 
 

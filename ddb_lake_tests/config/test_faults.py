@@ -84,11 +84,11 @@ def test_name_that_resembles_none_is_reported_with_the_names_there_are(tmp_path:
 
 
 def test_faults_are_reported_in_the_order_of_their_lines(tmp_path: Path) -> None:
-    text = f"{TYPE}attributes:\n  tables:\n    - key: [a]\n      nested: flaten\n    - name: b\n      kee: [x]\n"
+    text = f"{TYPE}attributes:\n  tables:\n    - key: [a, a]\n      nested: flaten\n    - name: b\n      kee: [x]\n"
     said = fault(tmp_path, text)
     places = [
         said.index(place)
-        for place in ("line 2: warehouse", "line 4: tables.0.name", "line 5: tables.0.nested", "line 7: ")
+        for place in ("line 2: warehouse", "line 4: tables.0.key", "line 5: tables.0.nested", "line 7: ")
     ]
     assert places == sorted(places)
 

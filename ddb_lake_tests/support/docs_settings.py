@@ -11,7 +11,7 @@ import botocore.session
 import yaml
 from pydantic import BaseModel
 
-from ddb_lake.config import COMPONENT_TYPE, ChangesSettings, LakeSettings, TableSettings, parse_settings
+from ddb_lake.config import COMPONENT_TYPE, ChangesSettings, LakeSettings, TableSettings, parse_entries
 from ddb_lake.infra.config import EnrichmentSettings, InfraSettings
 from ddb_lake_tests.support.docs_blocks import DOCS
 
@@ -47,15 +47,13 @@ def check(text: str, where: str) -> None:
         EnrichmentSettings.model_validate(document["enrich"])
     elif "type" in names:
         assert document["type"] == COMPONENT_TYPE
-        parse_settings(document["attributes"], where)
+        parse_entries(document["attributes"], where)
     elif "lake" in names or isinstance(document.get("tables"), dict):
         InfraSettings.model_validate({"lake": "lake.yaml", **ACCOUNTS, **document})
     elif "tables" in names:
-        parse_settings(
-            {"warehouse": "lake", **document, "tables": [_own(table) for table in document["tables"]]}, where
-        )
+        parse_entries({"warehouse": "lake", **document, "tables": [_own(table) for table in document["tables"]]}, where)
     elif names <= set(TableSettings.model_fields):
-        parse_settings({"warehouse": "lake", "tables": [{"name": "orders", **document}]}, where)
+        parse_entries({"warehouse": "lake", "tables": [{"name": "orders", **document}]}, where)
     elif names <= set(ChangesSettings.model_fields):
         ChangesSettings.model_validate(document)
     else:
