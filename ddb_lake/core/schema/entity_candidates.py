@@ -1,6 +1,7 @@
 """The likeliest entities of a table, from the keys of some of its items. Pure.
 
-A key of a single-table design begins with a word and a delimiter (`USER#ann`) or is a word (`PROFILE`). Keys of the same words are one
+A key of a single-table design begins with a word and a delimiter (`USER#ann`) or is a word (`PROFILE`). A later segment with few words that
+repeat is a word of the kind too (`USER#ann#follower`). Keys of the same words are one
 kind of item, and what differs between them is a part of the key. A person checks the result: a rare kind may be missing, and two kinds
 whose keys look alike are one.
 """
@@ -22,10 +23,18 @@ MOST_KINDS = 20
 LEAST_NUMBERS = 3
 """A part whose values are all integers is a number if there are so many of them."""
 
+MOST_WORDS = 8
+"""The most words at one place of a key, behind an id. Each of them makes a kind of its own."""
+
+LEAST_REPEATS = 2
+"""How many keys such a word has on average, at least: ids are in fewer keys."""
+
 REST = "rest"
 _MOST_CHARS = 40
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z_.-]*")
+_LONG_WORD = re.compile(r"[A-Za-z_-]{3,}")
+_INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T.*)?")
 _BEGINNING = re.compile(rf"([A-Za-z][A-Za-z_.-]*)([{re.escape(DELIMITERS)}])")
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _VAGUE_WORDS = ("profile", "metadata", "meta", "info", "details", "data", "root", "header", "v")
@@ -65,8 +74,7 @@ def entities_of_keys(keys: Sequence[Mapping[str, str]], names: Sequence[str]) ->
     if len(kinds) < 2 or not chosen:
         return ()
     chosen.sort(key=lambda kind: (-sum(template.literals for template in kind), -kinds[kind]))
-    taken: set[str] = {REST}
-    found = [_candidate(kind, names, taken) for kind in chosen]
+    found = [_candidate(kind, names, name) for kind, name in zip(chosen, _entity_names(chosen), strict=True)]
     rules = [_rule(one) for one in found]
     by_name: dict[str, list[Mapping[str, str]]] = defaultdict(list)
     for key in keys:
@@ -78,10 +86,14 @@ def entities_of_keys(keys: Sequence[Mapping[str, str]], names: Sequence[str]) ->
 
 @dataclass(frozen=True, slots=True)
 class _Template:
-    """The form of a key attribute's text: its segments, None where they vary, and the delimiter between them."""
+    """The form of a key attribute's text: its segments, None where they vary, and the delimiter between them.
+
+    `instants`: for each segment, whether all its values are dates or times.
+    """
 
     segments: tuple[str | None, ...]
     delimiter: str = ""
+    instants: tuple[bool, ...] = (False,)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -110,9 +122,30 @@ def _templates(texts: Sequence[str]) -> dict[str, _Template]:
         else:
             found[text] = _Template((None,))
     for several in alike.values():
-        template = _Template(tuple(_common(several, place) for place in range(len(several[0]))), delimiter)
-        found |= {delimiter.join(segments): template for segments in several}
+        weights = [counts[delimiter.join(segments)] for segments in several]
+        places = [place for place in range(2, len(several[0])) if _has_words(several, weights, place)]
+        by_words: dict[tuple[str, ...], list[tuple[str, ...]]] = defaultdict(list)
+        for segments in several:
+            by_words[tuple(segments[place] for place in places)].append(segments)
+        for same in by_words.values():
+            every = range(len(same[0]))
+            template = _Template(
+                tuple(same[0][place] if place in places else _common(same, place) for place in every),
+                delimiter,
+                tuple(all(_INSTANT.fullmatch(segments[place]) for segments in same) for place in every),
+            )
+            found |= {delimiter.join(segments): template for segments in same}
     return found
+
+
+def _has_words(several: Sequence[tuple[str, ...]], weights: Sequence[int], place: int) -> bool:
+    """Whether the texts have a few different words at a place, which repeat, so that they state the kind of item."""
+    words = {segments[place] for segments in several}
+    return (
+        1 < len(words) <= MOST_WORDS
+        and all(map(_LONG_WORD.fullmatch, words))
+        and sum(weights) >= LEAST_REPEATS * len(words)
+    )
 
 
 def _common(several: Sequence[tuple[str, ...]], place: int) -> str | None:
@@ -127,25 +160,40 @@ def _common(several: Sequence[tuple[str, ...]], place: int) -> str | None:
 # --- the entity of a kind
 
 
-def _candidate(kind: Sequence[_Template], names: Sequence[str], taken: set[str]) -> EntityCandidate:
-    entity = _entity_name(kind, taken)
+def _candidate(kind: Sequence[_Template], names: Sequence[str], entity: str) -> EntityCandidate:
     used = {name.lower() for name in names}
     key = {name: _pattern(template, used) for name, template in zip(names, kind, strict=True)}
     return EntityCandidate(entity, {name: pattern for name, pattern in key.items() if pattern != "*"})
 
 
-def _entity_name(kind: Sequence[_Template], taken: set[str]) -> str:
-    """A name that no other entity has: the last word that says something of the kind of item, or several words."""
-    words = [_slug(word) for template in kind for word in template.words]
-    told = [word for word in words if word not in _VAGUE_WORDS] or words
-    last = [_slug(template.words[0]) for template in kind if template.words]
-    told_last = [word for word in last if word not in _VAGUE_WORDS] or told
-    choices = [told_last[-1], "_".join(dict.fromkeys(told)), "_".join(dict.fromkeys(words))]
-    choices = [choice[:_MOST_CHARS].strip("_") for choice in choices]
-    choices += [f"{choices[-1]}_{number}" for number in range(2, MOST_KINDS + 2)]
-    name = next(choice for choice in choices if choice not in taken and not _is_taken_by_the_lake(choice))
-    taken.add(name)
-    return name
+def _entity_names(kinds: Sequence[Sequence[_Template]]) -> list[str]:
+    """A name for each kind: the word that says what it is, or several words if the word alone also fits another kind."""
+    told = [_told_words(kind) for kind in kinds]
+    shared = Counter(words[-1] for words in told)
+    taken: set[str] = {REST}
+    names = []
+    for kind, words in zip(kinds, told, strict=True):
+        every = [_slug(word) for template in kind for word in template.words]
+        specific = [word for word in every if word not in _VAGUE_WORDS] or every
+        is_apart = shared[words[-1]] == 1 or set(specific) == {words[-1]}
+        choices = [words[-1]] if is_apart else []
+        choices += ["_".join(dict.fromkeys(specific)), "_".join(dict.fromkeys(every))]
+        choices = [choice[:_MOST_CHARS].strip("_") for choice in choices]
+        choices += [f"{choices[-1]}_{number}" for number in range(2, MOST_KINDS + 2)]
+        names.append(next(choice for choice in choices if choice not in taken and not _is_taken_by_the_lake(choice)))
+        taken.add(names[-1])
+    return names
+
+
+def _told_words(kind: Sequence[_Template]) -> list[str]:
+    """The first word of each key attribute, without those that say nothing if others say something."""
+    every = [_slug(word) for template in kind for word in template.words]
+    first = [_slug(template.words[0]) for template in kind if template.words]
+    return (
+        [word for word in first if word not in _VAGUE_WORDS]
+        or [word for word in every if word not in _VAGUE_WORDS]
+        or every
+    )
 
 
 def _is_taken_by_the_lake(name: str) -> bool:
@@ -157,17 +205,17 @@ def _pattern(template: _Template, used: set[str]) -> str:
     if not template.words:
         return "*"
     pieces, word = [], "part"
-    for segment in template.segments:
+    for segment, is_instant in zip(template.segments, template.instants, strict=True):
         if segment is None:
-            pieces.append(f"{{{_part_name(word, used)}}}")
+            pieces.append(f"{{{_part_name(word, used, 'at' if is_instant else 'id')}}}")
         else:
             pieces.append(re.sub(r"[*{}\\]", r"\\\g<0>", segment))
             word = _slug(segment) or word
     return template.delimiter.join(pieces)
 
 
-def _part_name(word: str, used: set[str]) -> str:
-    choices = [f"{word}_id", *(f"{word}_{number}" for number in range(2, 2 + len(used) + 1))]
+def _part_name(word: str, used: set[str], ending: str) -> str:
+    choices = [f"{word}_{ending}", *(f"{word}_{number}" for number in range(2, 2 + len(used) + 1))]
     name = next(choice for choice in choices if choice not in used)
     used.add(name)
     return name

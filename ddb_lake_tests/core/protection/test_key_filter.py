@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -77,7 +78,7 @@ def test_item_is_of_the_first_entity_that_matches(
     texts: list[str], include: set[str], exclude: set[str], pk: str
 ) -> None:
     rules = [
-        EntityRule(name, patterns(PK=text.replace("**", "*")), {}) for name, text in zip(NAMES, texts, strict=False)
+        EntityRule(name, patterns(PK=re.sub(r"\*+", "*", text)), {}) for name, text in zip(NAMES, texts, strict=False)
     ]
     rules.append(EntityRule("rest", {}, {}))
     found = KeyFilter(include_entities=frozenset(include), exclude_entities=frozenset(exclude), entities=tuple(rules))

@@ -41,7 +41,7 @@ def test_recurring_payments() -> None:
             {"acc_id": "long", "sub_id": "long", "sku_id": "long"},
             3,
         ),
-        ("rec", {"PK": "ACC#{acc_id}", "SK": "REC#{rec_id}#SKU#{sku_id}"}, {}, 2),
+        ("rec", {"PK": "ACC#{acc_id}", "SK": "REC#{rec_at}#SKU#{sku_id}"}, {}, 2),
         ("rest", {}, {}, 0),
     ]
 
@@ -52,7 +52,7 @@ def test_complaints() -> None:
     keys += [("Complaint10", f"comm#2026-01-01T10:0{number}:00#comm{number}") for number in range(2)]
     assert proposed(*keys) == [
         ("metadata", {"SK": "metadata"}, {}, 2),
-        ("comm", {"SK": "comm#{comm_id}#{comm_2}"}, {}, 2),
+        ("comm", {"SK": "comm#{comm_at}#{comm_id}"}, {}, 2),
         ("rest", {}, {}, 0),
     ]
 
@@ -65,6 +65,31 @@ def test_keys_that_are_equal() -> None:
         ("p", {"PK": "o#{o_id}", "SK": "p#{p_id}"}, {}, 2),
         ("rest", {}, {}, 0),
     ]
+
+
+def test_word_that_several_kinds_have_names_the_one_that_has_no_other() -> None:
+    """https://github.com/aws-samples/amazon-dynamodb-design-patterns/tree/master/examples/an-online-shop"""
+    keys = [(f"p#{n}", f"w#{n}") for n in range(3)] + [("w#1", "w#1"), ("w#2", "w#2"), ("o#1", "p#1"), ("p#1", "p#1")]
+    keys += [("o#1", "c#1"), ("o#1", "sh#1")]
+    assert {name: (key["PK"], key["SK"]) for name, key, _, items in proposed(*keys) if key} == {
+        "p_w": ("p#{p_id}", "w#{w_id}"),
+        "w": ("w#{w_id}", "w#{w_2}"),
+        "o_p": ("o#{o_id}", "p#{p_id}"),
+        "p": ("p#{p_id}", "p#{p_2}"),
+        "c": ("o#{o_id}", "c#{c_id}"),
+        "sh": ("o#{o_id}", "sh#{sh_id}"),
+    }
+
+
+def test_words_behind_an_id_are_kinds_and_names_of_people_are_not() -> None:
+    """https://github.com/aws-samples/aws-dynamodb-examples/tree/master/schema_design/SchemaExamples/SocialNetwork"""
+    kinds = ("follower", "following", "post")
+    keys = [(f"u#{one}#{kind}", f"{kind[0]}#{other}") for kind in kinds for one in range(2) for other in range(3)]
+    assert [(name, key["PK"], items) for name, key, _, items in proposed(*keys) if key] == [
+        (f"u_{kind}_f" if kind != "post" else "p", f"u#{{u_id}}#{kind}", 6) for kind in kinds
+    ]
+    people = [(f"org#1#{name}", f"f#{n}") for n, name in enumerate(("ann", "bob", "cec"))] + [("org#1#ann", "g#1")]
+    assert {key["PK"] for _, key, _, _ in proposed(*people) if key} == {"org#{org_id}#{org_2}"}
 
 
 @pytest.mark.parametrize("keys", [[], [("a1", "b2"), ("a3", "b4")], [("U#1", "x1"), ("U#2", "x2")]])
