@@ -63,8 +63,9 @@ class SparkDeduplicator:
 
     def __init__(self, lake: Lake, session: Session, carrier: Carrier, table: str, group: SparkGroup) -> None:
         self._lake, self._session, self._carrier = lake, session, carrier
-        self._scratch = group.scratch
+        self._scratch, self._format = group.scratch, group.changelog
         self._shares = group.tables[table]
+        self._adopted: set[str] = set()
         self._progress = lambda what, done, all_: lake.progress(f"{table}: {what}", done, all_)
         self.records = sum(share.records for share in self._shares)
         self.rejected = sum(share.rejected for share in self._shares)
@@ -73,7 +74,9 @@ class SparkDeduplicator:
         self, table: Table, objects: NumberedObjects, write: ChangesWrite
     ) -> tuple[list[DataFile], Figures]:
         """Write the records that the changelog does not have, without those of erased keys."""
-        files = self._numbered_files([(share.changes, share) for share in self._shares], objects)
+        staged = [(self._scratch.path(share.changes), share, False) for share in self._shares if share.changes]
+        written = [(path, share, True) for share in self._shares for path in share.files]
+        files = _numbered_files([*staged, *written], objects)
         minutes = np.unique(np.array([m for share in self._shares for m in share.minutes], dtype=np.int64))
         candidates = TableScan(table.schema(), tuple(candidate_files(table, minutes * MINUTE_US, MINUTE_US)))
         times = f"(SELECT DISTINCT changed_at FROM read_parquet({literals(file.path for file in files)}))"
@@ -83,34 +86,28 @@ class SparkDeduplicator:
 
         rows = sum(share.rows for share in self._shares)
         known = Relation(candidates.paths, of_these_times)
-        return self._write(table, _Write(RECORD_IDENTITY, tuple(files), known, rows, write))
+        adopts = self._format is not None and self._format.is_of(table) and not write.erased.allows_recreation
+        entries, figures = self._write(table, _Write(RECORD_IDENTITY, tuple(files), known, rows, write, adopts))
+        self._adopted |= {entry.file_path for entry in entries}
+        return entries, figures
 
     def write_rejected(
         self, table: Table, objects: NumberedObjects, write: RejectedWrite
     ) -> tuple[list[DataFile], int]:
         """Write the rejected rows that the quarantine does not have, without those that name an erased key."""
-        files = self._numbered_files([(share.quarantine, share) for share in self._shares], objects)
+        staged = [(self._scratch.path(share.quarantine), share, False) for share in self._shares if share.quarantine]
+        files = _numbered_files(staged, objects)
         quarantine = scan_table(table)
         known = Relation(quarantine.paths, quarantine.sql)
         written, figures = self._write(table, _Write(REJECTED_IDENTITY, tuple(files), known, self.rejected, write))
         return written, figures.refused
 
-    def _numbered_files(
-        self, staged: Sequence[tuple[str | None, StagedShare]], objects: NumberedObjects
-    ) -> list[StagedFile]:
-        """The files of staged rows, in the order of their objects, each with those of its objects that count."""
-        ordered = sorted(((name, share) for name, share in staged if name), key=lambda entry: min(entry[1].objects))
-        return [
-            StagedFile(
-                number, self._scratch.path(name), tuple((n, o.hour_us) for n, o in objects if n in share.objects)
-            )
-            for number, (name, share) in enumerate(ordered)
-        ]
-
     def close(self) -> None:
-        """Delete the scratch files."""
+        """Delete the scratch files, and those files that were in no attempt to commit: such an attempt may have succeeded."""
         for share in self._shares:
             self._scratch.delete(names_of([share.changes, share.quarantine]))
+            for path in set(share.files) - self._adopted:
+                self._scratch.io.delete(path)
 
     def _write(self, table: Table, write: _Write) -> tuple[list[DataFile], Figures]:
         if not write.files:
@@ -120,7 +117,7 @@ class SparkDeduplicator:
         repeated = self._find_repeated(access, write) if write.rows > ONE_TASK_ROWS else None
         known = write.known.sql if write.known.files and repeated is None else None
         tasks = [
-            WriteNew(access, table.schema(), write.identity, part, repeated, known, write.how)
+            WriteNew(access, table.schema(), write.identity, part, repeated, known, write.how, write.adopts)
             for part in _divided(write.files, min(len(write.files), ceil(write.rows / ONE_TASK_ROWS)))
         ]
         results = self._carrier.map(write_new, tasks, partial(self._progress, "shares of new rows written"))
@@ -159,6 +156,7 @@ class _Write:
         known: rows of the table that may be the same as staged rows.
         rows: the number of staged rows.
         how: the number of the commit of the changelog, or the time of the quarantine; and the erased keys.
+        adopts: whether files of staged rows can become files of the changelog.
     """
 
     identity: tuple[str, ...]
@@ -166,6 +164,23 @@ class _Write:
     known: Relation
     rows: int
     how: ChangesWrite | RejectedWrite
+    adopts: bool = False
+
+
+def _numbered_files(staged: Sequence[tuple[str, StagedShare, bool]], objects: NumberedObjects) -> list[StagedFile]:
+    """The files of staged rows that have an object that counts, in the order of their objects.
+
+    Args:
+        staged: the path of each file, the share that it is of, and whether it can become a file of the changelog.
+        objects: the objects that count.
+    """
+    files = []
+    for number, (path, share, can_be_adopted) in enumerate(sorted(staged, key=lambda entry: min(entry[1].objects))):
+        own = [(n, o) for n, o in objects if n in share.objects]
+        if own:
+            names = tuple(o.ref.uri for _, o in own) if can_be_adopted else ()
+            files.append(StagedFile(number, path, tuple((n, o.hour_us) for n, o in own), names))
+    return files
 
 
 def _divided(files: Sequence[StagedFile], parts: int) -> list[tuple[StagedFile, ...]]:

@@ -1,14 +1,15 @@
 """Read a group of landed objects on Spark: each task reads some of them with `pipeline.apply.object_reader.GroupReader`.
 
-A task leaves its rows in scratch files below the location of the changelog that is applied, and returns their names.
-Other tasks write the rows to the tables (`spark.changelog`), so no row comes to the driver.
+A task leaves its rows in scratch files below the location of the changelog that is applied, or in files that can become files
+of this changelog (`pipeline.apply.changelog_files`), and returns their names. Other tasks write the rows of scratch files to the
+tables (`spark.changelog`), so no row comes to the driver.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -19,10 +20,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyiceberg.schema import Schema
 
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
 from ddb_lake.aws.session import expect_bucket_owners, expected_owners
+from ddb_lake.lake.file_writer import FileWriter
 from ddb_lake.pipeline.apply.changelog import ensure_changelog
+from ddb_lake.pipeline.apply.changelog_files import ChangelogFormat
 from ddb_lake.pipeline.apply.object_reader import (
     GROUP_BYTES,
     GroupReader,
@@ -49,28 +53,40 @@ MINUTE_US = 60_000_000
 
 @dataclass(frozen=True, slots=True)
 class ReadTask:
-    """Read some objects of a group. `known`: the tables whose records may be among them. `objects`: with their numbers."""
+    """Read some objects of a group.
+
+    Attributes:
+        access: how the task reaches files.
+        options: how the objects are read.
+        known: the tables whose records may be among them.
+        scratch: the folder for rows.
+        objects: the objects with their numbers.
+        changelog: the format of files that can become files of the changelog; None if there must be none.
+        owners: of buckets.
+    """
 
     access: TableAccess
     options: ReadOptions
     known: dict[str, TableDefinition]
     scratch: ScratchFolder
     objects: tuple[tuple[int, ObjectRef], ...]
+    changelog: ChangelogFormat | None
     owners: Mapping[str, str] = field(default_factory=expected_owners)
 
 
 @dataclass(frozen=True, slots=True)
 class StagedShare:
-    """One table's rows of some objects, in scratch files.
+    """One table's rows of some objects.
 
     Attributes:
         objects: the numbers of the objects.
         records: the number of rows of both kinds.
-        changes: the name of the file of change records; None without any.
-        rows: their number.
-        quarantine: the name of the file of rejected records; None without any.
+        changes: the name of the scratch file of change records; None without any.
+        rows: the number of change records, those in `files` included.
+        quarantine: the name of the scratch file of rejected records; None without any.
         rejected: their number.
         minutes: the minutes since 1970 in which the records changed, each once.
+        files: the paths of further files of change records, which can become files of the changelog.
     """
 
     objects: frozenset[int]
@@ -80,6 +96,7 @@ class StagedShare:
     quarantine: str | None
     rejected: int
     minutes: tuple[int, ...]
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +113,7 @@ class ReadResult:
 
 @dataclass(frozen=True, slots=True)
 class SparkGroup:
-    """`pipeline.apply.object_reader.StagedGroup` of rows in scratch files."""
+    """`pipeline.apply.object_reader.StagedGroup` of rows in shared files. `changelog`: the format of those that can become files of it."""
 
     objects: list[IngestedObject]
     tables: dict[str, list[StagedShare]]
@@ -104,6 +121,7 @@ class SparkGroup:
     keys: dict[str, tuple[str, ...]]
     scratch: ScratchFolder
     left_out: Counter[str] = field(default_factory=Counter)
+    changelog: ChangelogFormat | None = None
 
 
 # --- on the driver
@@ -129,13 +147,15 @@ def read_objects_on_spark(lake: Lake, carrier: Carrier, table: str, refs: Sequen
     changes = ensure_changelog(lake, table, known[table].key)
     access = table_access(lake, changes.io, changes.location())
     scratch = ScratchFolder.below(access.io, access.location)
+    are_distinct = len({ref.uri for ref in refs}) == len(refs)  # the rows of files of the changelog have names alone
+    form = ChangelogFormat.of_next_commit(changes) if are_distinct else None
     done: list[ReadResult] = []
     shares = _shares(refs, carrier.cores if known[table].key else 0)
     while shares:
         if not all(one.key for one in known.values()) and len(shares) + len(done) > 1:
             _delete_shares(scratch, done)  # the first record of the group decides the key, so one task must read all
             done, shares = [], _shares(refs, 0)
-        tasks = [ReadTask(access, options, known, scratch, share) for share in shares]
+        tasks = [ReadTask(access, options, known, scratch, share, form) for share in shares]
         results = carrier.map(read_objects, tasks, partial(lake.progress, f"{table}: shares of objects read"))
         done += [result for result in results if result.unknown_table is None]
         shares = [share for share, result in zip(shares, results, strict=True) if result.unknown_table is not None]
@@ -144,7 +164,7 @@ def read_objects_on_spark(lake: Lake, carrier: Carrier, table: str, refs: Sequen
             for result in results
             if result.unknown_table is not None
         }
-    return joined(done, scratch)
+    return replace(joined(done, scratch), changelog=form)
 
 
 def _shares(refs: Sequence[ObjectRef], cores: int) -> list[tuple[tuple[int, ObjectRef], ...]]:
@@ -177,6 +197,8 @@ def _delete_shares(scratch: ScratchFolder, results: Sequence[ReadResult]) -> Non
     for result in results:
         for share in result.tables.values():
             scratch.delete(names_of([share.changes, share.quarantine]))
+            for path in share.files:
+                scratch.io.delete(path)
 
 
 # --- in a task
@@ -186,7 +208,7 @@ def read_objects(task: ReadTask) -> ReadResult:
     """Stage the rows of some objects."""
     expect_bucket_owners(task.owners)
     with TemporaryDirectory(prefix="ddb-lake-read-") as folder:
-        reader = GroupReader(Path(folder), task.options, only(task.known))
+        reader = GroupReader(Path(folder), task.options, only(task.known), task.changelog)
         numbers = [number for number, _ in task.objects]
         fetched = fetch(ObjectStore(), [ref for _, ref in task.objects])
         try:
@@ -204,22 +226,24 @@ def read_objects(task: ReadTask) -> ReadResult:
 def staged_share(
     access: TableAccess, scratch: ScratchFolder, numbers: frozenset[int], staged: StagedTable
 ) -> StagedShare:
-    """Move the rows of the objects with these numbers to scratch."""
-    share = StagedShare(
+    """Move the rows of the objects with these numbers to where other tasks find them."""
+    changes, quarantine = staged.changes, staged.quarantine
+    minutes = _minutes([*([changes.path] if changes.rows else []), *(file.path for file in staged.files)])
+    files: tuple[str, ...] = ()
+    if staged.files:
+        with access.session() as session:
+            writer = FileWriter(session.con, access.io, access.location, Schema())
+            files = tuple(writer.adopt(file.path) for file in staged.files)
+    return StagedShare(
         numbers,
         sum(staged.records.values()),
-        None,
-        staged.changes.rows,
-        None,
-        staged.quarantine.rows,
-        (),
+        _copy_to_scratch(access, scratch, changes.path) if changes.rows else None,
+        changes.rows + sum(file.rows for file in staged.files),
+        _copy_to_scratch(access, scratch, quarantine.path) if quarantine.rows else None,
+        quarantine.rows,
+        minutes,
+        files,
     )
-    if share.rows:
-        share = replace(share, minutes=_minutes(staged.changes.path))
-        share = replace(share, changes=_copy_to_scratch(access, scratch, staged.changes.path))
-    if share.rejected:
-        share = replace(share, quarantine=_copy_to_scratch(access, scratch, staged.quarantine.path))
-    return share
 
 
 def _copy_to_scratch(access: TableAccess, scratch: ScratchFolder, path: Path) -> str:
@@ -233,7 +257,10 @@ def _copy_to_scratch(access: TableAccess, scratch: ScratchFolder, path: Path) ->
     return name
 
 
-def _minutes(path: Path) -> tuple[int, ...]:
-    with pq.ParquetFile(path) as file:
-        times = file.read(columns=["changed_at"])["changed_at"].cast(pa.int64()).to_numpy()
-    return tuple(int(minute) for minute in np.unique(times // MINUTE_US))
+def _minutes(paths: Iterable[Path]) -> tuple[int, ...]:
+    minutes: set[int] = set()
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            times = file.read(columns=["changed_at"])["changed_at"].cast(pa.int64()).to_numpy()
+        minutes.update(map(int, np.unique(times // MINUTE_US)))
+    return tuple(sorted(minutes))

@@ -17,6 +17,7 @@ from ddb_lake.spark.requirements import check_executors, check_java, check_maste
 _DEFAULTS = {
     "spark.ui.enabled": "false",
     "spark.task.maxFailures": "4",
+    "spark.python.daemon.module": "ddb_lake.spark.daemon",
 }
 _with_packages: WeakSet[Any] = WeakSet()
 """The Spark contexts whose executors were checked."""

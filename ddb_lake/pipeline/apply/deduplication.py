@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -195,25 +194,24 @@ class LocalDeduplicator:
         rows = with_arrival_hours(session, staged_rows, [(number, o.hour_us) for number, o in objects])
         staged: int = session.value(f"SELECT count(*) FROM {rows}")
         # images are large, and are read when they are written
-        columns = f"{_WITHOUT_IMAGES}, _key" if write.erased else _WITHOUT_IMAGES
-        new = NewRows.first_of_each(session, RECORD_IDENTITY, f"(SELECT {columns} FROM {rows})")
+        new = NewRows.first_of_each(session, RECORD_IDENTITY, without_images(rows, write.erased))
         refused = new.remove_erased(write.erased)
         candidates = candidate_files(table, new.times())
         if candidates:
             new.remove_known(TableScan(table.schema(), tuple(candidates)).sql())
-        if new.count() < staged:
-            rows = f"(SELECT r.* FROM {rows} r SEMI JOIN {new} n ON n.position = r.position)"
         writer = FileWriter.for_table(session.con, table)
         complete = self._complete_files(table, new, write)
-        adopted = [writer.adopt(files[number].path) for number in complete]
+        adopted = [writer.adopt(files[number - _FIRST_FILE].path) for number in complete]
         row_bytes = mean_row_bytes(session, [str(self._staged.changes.path), *(str(file.path) for file in files)])
-        paths, figures = new.write_changes(writer, write, rows, row_bytes, _in_files(complete))
+        if new.count() < staged:
+            rows = new.of_relation(rows)
+        paths, figures = new.write_changes(writer, write, rows, row_bytes, complete)
         new.drop()
         return writer.entries([*adopted, *paths], table.metadata), replace(figures, staged=staged, refused=refused)
 
     def _rows(self, objects: NumberedObjects) -> str:
         """A relation of the staged rows of some objects, or of all, with the column `position`. It is valid until the next call."""
-        staged = with_row_positions(self._staged.changes.path)
+        staged = with_row_positions(str(self._staged.changes.path))
         if not self._staged.files:
             return staged
         # a file of the changelog has the names of objects, which differ in a group, and not their numbers
@@ -223,22 +221,18 @@ class LocalDeduplicator:
         self._session.con.execute("CREATE OR REPLACE TABLE objects_by_name AS SELECT uri, number FROM names_of_group")
         self._session.con.unregister("names_of_group")
         written = [
-            f"SELECT f.* EXCLUDE (arrival_hour, _batch), o.number AS _object FROM ("
-            f"SELECT *, {(_FIRST_FILE + number) << _ROW_BITS} + file_row_number AS position"
-            f" FROM read_parquet({literal(str(file.path))}, file_row_number = true)) f"
-            " JOIN objects_by_name o ON o.uri = f.object"
+            rows_of_changelog_file(_FIRST_FILE + number, str(file.path), "objects_by_name")
             for number, file in enumerate(self._staged.files)
         ]
-        return f"({' UNION ALL BY NAME '.join([f'SELECT * FROM {staged}', *written])})"
+        return f"({' UNION ALL BY NAME '.join(f'FROM {rows}' for rows in [staged, *written])})"
 
     def _complete_files(self, table: Table, new: NewRows, write: ChangesWrite) -> list[int]:
         """The numbers of the files that can become files of the changelog: each of their rows is new, and is what the changelog gets."""
         files = self._staged.files
-        if not files or write.erased.allows_recreation:
+        if not files or write.erased.allows_recreation or not files[0].form.is_of(table):  # a group has one format
             return []
-        counts = dict(self._session.rows(f"SELECT {_FILE}, count(*) FROM {new} GROUP BY 1"))
-        complete = [number for number, file in enumerate(files) if counts.get(_FIRST_FILE + number) == file.rows]
-        return complete if all(file.form.is_of(table) for file in files[:1]) else []  # a group has one format
+        counts = new.count_by_file()
+        return [number for number, file in enumerate(files, _FIRST_FILE) if counts.get(number) == file.rows]
 
     def write_rejected(
         self, table: Table, objects: NumberedObjects, write: RejectedWrite
@@ -268,6 +262,12 @@ _WITHOUT_IMAGES = (
 """The columns by which new records are chosen and counted."""
 
 
+def without_images(rows: str, erased: ErasedKeys) -> str:
+    """Staged rows with the columns by which new records are chosen, counted and refused: images are large, and are read when they are
+    written."""
+    return f"(SELECT {_WITHOUT_IMAGES}{', _key' if erased else ''} FROM {rows})"
+
+
 def with_arrival_hours(session: Session, rows: str, hours: Sequence[tuple[int, int]]) -> str:
     """A relation of the staged rows of some objects, with the column `arrival_hour`. It is valid until the next call.
 
@@ -288,20 +288,32 @@ def with_arrival_hours(session: Session, rows: str, hours: Sequence[tuple[int, i
 
 _ROW_BITS = 40
 _FIRST_FILE = 1 << 20
-"""A position has the number of a file and that of a row. Numbers from this one on are those of files of the changelog."""
+"""A position has the number of a file and that of a row. In this process, numbers from this one on are those of files of the changelog."""
 
 _FILE = f"position >> {_ROW_BITS}"
 
 
-def _in_files(numbers: Sequence[int]) -> str:
-    """SQL condition: a row is in one of these files of the changelog."""
-    return f"{_FILE} IN ({', '.join(str(_FIRST_FILE + number) for number in numbers)})" if numbers else "false"
+def with_row_positions(path: str, number: int | None = None) -> str:
+    """A relation of staged rows with the column `position`, which is different for each.
+
+    Args:
+        path: the path of a file, or a pattern.
+        number: the number of the file; None: files that match the pattern are numbered from 0 on.
+    """
+    position = f"({'file_index' if number is None else number}::BIGINT << {_ROW_BITS}) + file_row_number"
+    return f"(SELECT *, {position} AS position FROM read_parquet({literal(path)}, file_row_number = true))"
 
 
-def with_row_positions(path: Path) -> str:
-    """A relation of staged rows with the column `position`, which is different for each. `path` may be a pattern."""
-    position = f"(file_index::BIGINT << {_ROW_BITS}) + file_row_number"
-    return f"(SELECT *, {position} AS position FROM read_parquet({literal(str(path))}, file_row_number = true))"
+def rows_of_changelog_file(number: int, path: str, objects: str) -> str:
+    """The rows of a file that can become a file of the changelog, as staged rows with the column `position`.
+
+    Args:
+        number: the number of the file.
+        path: its path.
+        objects: a relation (uri, number) of the objects whose rows count.
+    """
+    rows = f"{with_row_positions(path, number)} f JOIN {objects} o ON o.uri = f.object"
+    return f"(SELECT f.* EXCLUDE (arrival_hour, _batch), o.number AS _object FROM {rows})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,6 +386,14 @@ class NewRows:
         rows: int = self.session.value(f"SELECT count(*) FROM {self}")
         return rows
 
+    def count_by_file(self) -> dict[int, int]:
+        """The number of rows by the number of their file. The rows must have `position`."""
+        return dict(self.session.rows(f"SELECT {_FILE}, count(*) FROM {self} GROUP BY 1"))
+
+    def of_relation(self, rows: str) -> str:
+        """Those rows of a relation that are among these, by their `position`."""
+        return f"(SELECT r.* FROM {rows} r SEMI JOIN {self} n ON n.position = r.position)"
+
     def times(self) -> np.ndarray[Any, Any]:
         """The distinct times of the changes (microseconds), sorted."""
         column = self.session.con.execute(f"SELECT DISTINCT epoch_us(changed_at) AS t FROM {self}").fetchnumpy()["t"]
@@ -385,7 +405,7 @@ class NewRows:
         write: ChangesWrite,
         rows: str | None = None,
         row_bytes: int = 0,
-        written: str = "false",
+        complete: Sequence[int] = (),
     ) -> tuple[list[str], Figures]:
         """Write the rows as files of the changelog, each of one arrival hour.
 
@@ -394,12 +414,13 @@ class NewRows:
             write: the number of the commit, and the erased keys.
             rows: a relation of the same rows with all columns, if this table lacks some.
             row_bytes: the approximate size of a row in memory; 0 if it is not known.
-            written: SQL condition that is true of rows that are in files already. They are counted, and not written.
+            complete: the numbers of files of the changelog, which have rows already. These are counted, and not written.
 
         Returns:
             The paths of the files that were written, and the figures of all rows, without `staged`.
         """
         paths: list[str] = []
+        written = f"{_FILE} IN ({', '.join(map(str, complete))})" if complete else "false"
         hours = self.session.rows(
             f"SELECT arrival_hour, count(*), min(_object), max(_object), count(*) FILTER (NOT ({written}))"
             f" FROM {self} GROUP BY 1 ORDER BY 1"

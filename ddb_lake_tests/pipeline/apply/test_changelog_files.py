@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,8 +30,12 @@ from ddb_lake.pipeline.local_executor import LocalExecutor
 from ddb_lake.pipeline.maintain.erase import EraseRequest, erase_keys
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.dump import dump_items
+from ddb_lake.spark import changelog as spark_changelog
+from ddb_lake.spark import object_reader
+from ddb_lake.spark.executor import SparkExecutor
 from ddb_lake_tests.support.effort import cases, examples
 from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
+from ddb_lake_tests.support.inline_carrier import InlineCarrier
 from ddb_lake_tests.support.kernel_objects import LEFT, TIME_US, line
 from ddb_lake_tests.support.killed_steps import Job, Step
 from ddb_lake_tests.support.staged_objects import record_kernel
@@ -68,7 +73,7 @@ def record(number: int) -> bytes:
 
 @contextmanager
 def small_files() -> Iterator[None]:
-    """Two threads read any group of two objects; batches have five rows, and each may become a file."""
+    """Two threads, or several tasks, read any group of two objects; batches have five rows, and each may become a file."""
     with ExitStack() as stack:
         for owner, name, value in (
             (parallel_reader, "THREADS_BYTES", 1),
@@ -77,6 +82,8 @@ def small_files() -> Iterator[None]:
             (changelog_files, "LEAST_ROWS", 1),
             (changelog_files, "MOST_FILES", 2),
             (reader, "BATCH_ROWS", 5),
+            (object_reader, "LEAST_BYTES", 1),
+            (spark_changelog, "ONE_TASK_ROWS", 3),
         ):
             stack.enter_context(mock.patch.object(owner, name, value))
         stack.enter_context(record_kernel("on"))
@@ -84,10 +91,12 @@ def small_files() -> Iterator[None]:
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[Lake]:
-    """A lake whose clock stands."""
+def opened(folder: Path, *, tasks: bool = False) -> Iterator[Lake]:
+    """A lake whose clock stands. `tasks`: the tasks of Spark do the work, without Spark."""
     with open_lake(parse_settings({"warehouse": str(folder), "tables": [TABLE]}, "test")) as lake:
         lake.now = lambda: datetime(2026, 3, 1, tzinfo=UTC)
+        if tasks:
+            lake.executors = {"duckdb": partial(SparkExecutor, carrier=InlineCarrier())}
         yield lake
 
 
@@ -159,16 +168,23 @@ OBJECTS = st.builds(Landed, st.sampled_from([9, 9, 9, 10, None]), NUMBERS)
 def test_files_of_readers_leave_the_lake_that_copying_leaves(rounds: list[list[Landed]]) -> None:
     with TemporaryDirectory() as name, small_files():
         folder = Path(name)
-        with opened(folder / "files") as files, opened(folder / "copies") as copies:
+        with (
+            opened(folder / "files") as files,
+            opened(folder / "copies") as copies,
+            opened(folder / "tasks", tasks=True) as tasks,
+        ):
             for number, objects in enumerate(rounds):
                 landing = folder / f"landing-{number}"
                 for place, landed in enumerate(objects):
                     landed.write(landing, f"{place}")
                 result = figures(apply_objects(files, "orders", [str(landing)]))
+                assert figures(apply_objects(tasks, "orders", [str(landing)])) == result
                 with without_files():
                     assert figures(apply_objects(copies, "orders", [str(landing)])) == result
-            assert contents(files) == contents(copies)
+            assert contents(files) == contents(tasks) == contents(copies)
             assert_bounds_hold(files)
+            assert_bounds_hold(tasks)
+            assert data_files_on_disk(folder / "tasks") == paths_of_changes(tasks)
 
 
 def land(folder: Path, *objects: Landed) -> str:
@@ -177,22 +193,36 @@ def land(folder: Path, *objects: Landed) -> str:
     return str(folder)
 
 
+def data_files_on_disk(warehouse: Path) -> set[Path]:
+    """The Parquet files below the changelog's folder, those in scratch included."""
+    return {path for folder in warehouse.rglob("orders_changes") for path in folder.rglob("*.parquet")}
+
+
+def paths_of_changes(lake: Lake) -> set[Path]:
+    """The data files of the changelog."""
+    table = lake.changes("orders")
+    tasks = table.scan().plan_files() if table is not None else ()
+    return {Path(task.file.file_path.removeprefix("file://")) for task in tasks}
+
+
 FEW = Landed(9, (0, 1, 2, 3))
 MORE = Landed(9, (10, 11, 12, 13, 14, 15))
 
 
-def test_files_of_new_records_become_files_of_the_changelog(tmp_path: Path) -> None:
-    with small_files(), opened(tmp_path / "lake") as lake, adoptions() as adopted:
+@pytest.mark.parametrize("tasks", [False, True], ids=["threads", "tasks"])
+def test_files_of_new_records_become_files_of_the_changelog(tmp_path: Path, tasks: bool) -> None:
+    with small_files(), opened(tmp_path / "lake", tasks=tasks) as lake, adoptions() as adopted:
         with mock.patch.object(FileWriter, "_copy", _only_current(FileWriter._copy)):
             apply_objects(lake, "orders", [land(tmp_path / "first", FEW, MORE)])
         assert len(adopted) == 2
-        assert {task.file.file_path for task in lake.changes("orders").scan().plan_files()} == set(adopted)  # type: ignore[union-attr]
+        assert paths_of_changes(lake) == {Path(path.removeprefix("file://")) for path in adopted}
         assert_readers_agree(lake, "orders")
 
         # one record of the second object is known, so its file is copied, without the record
         apply_objects(lake, "orders", [land(tmp_path / "second", Landed(9, (4, 5)), Landed(9, (3, 16, 17)))])
-        assert len(adopted) == 3
+        assert len(adopted) == 3 + tasks  # a task cannot know at once that the file will not be used
         assert len(rows(lake, "orders_changes")) == 14
+        assert data_files_on_disk(tmp_path / "lake") == paths_of_changes(lake)
 
 
 def _only_current(copy: Callable[..., Any]) -> Callable[..., Any]:
@@ -203,21 +233,24 @@ def _only_current(copy: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
-def test_rows_are_copied_if_another_writer_has_committed_since_they_were_read(tmp_path: Path) -> None:
-    read = LocalExecutor.read
+@pytest.mark.parametrize("executor", [LocalExecutor, SparkExecutor])
+def test_rows_are_copied_if_another_writer_has_committed_since_they_were_read(tmp_path: Path, executor: Any) -> None:
+    read = executor.read
     others = [land(tmp_path / "other", Landed(9, (1, 20)))]
 
-    def overtaken(self: LocalExecutor, *arguments: Any) -> Any:
+    def overtaken(self: Any, *arguments: Any) -> Any:
         group = read(self, *arguments)
         if others:
             with opened(tmp_path / "lake") as other:
                 apply_objects(other, "orders", [others.pop()])
         return group
 
-    with small_files(), opened(tmp_path / "lake") as lake, adoptions() as adopted:
-        with mock.patch.object(LocalExecutor, "read", overtaken):
+    tasks = executor is SparkExecutor
+    with small_files(), opened(tmp_path / "lake", tasks=tasks) as lake, adoptions() as adopted:
+        with mock.patch.object(executor, "read", overtaken):
             result = apply_objects(lake, "orders", [land(tmp_path / "own", FEW, MORE)])
-        assert adopted == []
+        assert len(adopted) == (2 if tasks else 0)  # tasks put files beside those of the changelog before it is known
+        assert data_files_on_disk(tmp_path / "lake") == paths_of_changes(lake)
         assert (result.new, result.duplicates) == (9, 1)
         with lake.session() as session:
             scan = scan_table(lake.changes("orders")).sql()
