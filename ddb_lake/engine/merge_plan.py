@@ -92,6 +92,11 @@ class MergeRules:
     keep_expired: bool = False
 
     @property
+    def decides_by_new_records(self) -> bool:
+        """Whether new records alone may decide a key. If not, each changed key is decided over all its records."""
+        return self.time_ordered and not self.redecide_all
+
+    @property
     def wins_over_base(self) -> str:
         """SQL condition: a record (with `version_us`) can win over the base."""
         if self.snapshot_cutoff_us is None:
@@ -124,6 +129,19 @@ class MergeInput:
     removals: Removals = lambda _from_us: NO_REMOVALS
     base_images: BaseImages = lambda _keys: {}
     exported_keys: ExportedKeys = lambda _from_us: ()
+
+
+def deciding_records(rules: MergeRules, records: str) -> str:
+    """A query of the `record_id` of those records of a relation of new records by which a merge decides as by all of them.
+
+    It is for `MergeRules.decides_by_new_records`. The relation may have a part of the new records; the parts together then decide.
+    These are the two newest records of each key, so that equal times are noticed. Records that cannot win over the base are
+    chosen apart: if expired items are kept, one of them makes its key conflicting, and otherwise they decide nothing.
+    """
+    versions = f"SELECT record_id, _key, {version_us(rules.clock_skew_us)} AS version_us, asserted_at FROM {records}"
+    over_base = f"SELECT *, {rules.wins_over_base} AS over_base FROM ({versions})"
+    newest = "row_number() OVER (PARTITION BY _key, over_base ORDER BY version_us DESC)"
+    return f"SELECT record_id FROM ({over_base}) WHERE {'true' if rules.keep_expired else 'over_base'} QUALIFY {newest} <= 2"
 
 
 # --- the plan
@@ -361,7 +379,7 @@ def _find_removals(session: Session, inputs: MergeInput) -> None:
     record of its key does not matter. So only files of the changelog that reach the oldest of these records are read.
     """
     from_us = None
-    if inputs.rules.time_ordered and not inputs.rules.redecide_all:
+    if inputs.rules.decides_by_new_records:
         absent = f"{CHANGED_KEYS} k ANTI JOIN {CURRENT_ROWS} r ON r._key = k._key"
         from_us = session.value(f"SELECT min(k.latest_us) FROM {absent}")
     REMOVALS.create(
@@ -379,7 +397,7 @@ def _decide_by_new_records(session: Session, rules: MergeRules) -> None:
     _DECISIONS.create(
         session,
         "SELECT k._key, k._key_hash, k.latest_id AS record_id, k.latest_at AS changed_at,"
-        f" {'false' if rules.redecide_all or not rules.time_ordered else decides} AS by_new_record"
+        f" {decides if rules.decides_by_new_records else 'false'} AS by_new_record"
         f" FROM {CHANGED_KEYS} k LEFT JOIN {CURRENT_ROWS} r ON r._key = k._key LEFT JOIN {REMOVALS} d ON d._key = k._key",
     )
     WINNERS.create(

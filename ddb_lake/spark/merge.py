@@ -1,6 +1,7 @@
 """A merge into `current` on Spark: tasks find the rows of changed keys, others decide a bucket of keys each and write it.
 
-1. Tasks write the new records, by bucket, and their key hashes into scratch files.
+1. Tasks write the new records that decide, by bucket, and their key hashes into scratch files. Of a key with many records
+   these are few (`engine.merge_plan.deciding_records`).
 2. Tasks write the rows of `current` and the applied removals with those hashes, by bucket.
 3. A task decides a bucket, and writes its rows with the columns of the table. If some items need other columns, their buckets
    are decided and written again.
@@ -114,7 +115,8 @@ class SparkMerge:
         self._delete_parts = max(1, ceil(estimated / POSITIONS_ROWS))
         self._batch_rows = max(1, min(BATCH_ROWS, BATCH_BYTES // record_bytes))
         parts = self._parts(sources.new_records, max(1, PART_BYTES // record_bytes))
-        found = self._scan([self._task("new_records", query, None) for query in parts], "new records found")
+        tasks = [replace(self._task("new_records", query, None), rules=sources.rules) for query in parts]
+        found = self._scan(tasks, "new records found")
         if not sum(part.count for part in found):
             self._buckets = 0
             return
@@ -126,7 +128,7 @@ class SparkMerge:
             self._task("current", f"(SELECT *, {key_hash_sql()} AS _key_hash FROM {query})", hashes)
             for query in self._parts(sources.current, PART_ROWS)
         ]
-        if sources.rules.time_ordered and not sources.rules.redecide_all:
+        if sources.rules.decides_by_new_records:
             removals = self._parts(sources.removals(oldest_us), PART_ROWS)
             tasks += [self._task("removals", _of_keys(query), hashes) for query in removals]
         else:
@@ -195,7 +197,7 @@ class SparkMerge:
     def _decide(self, columns: Columns | None) -> None:
         """Decide the buckets that are not decided."""
         sources = self._sources
-        all_records = sources.rules.redecide_all or not sources.rules.time_ordered
+        all_records = not sources.rules.decides_by_new_records
         self._decide_open(columns, all_records)
         conflicting = [one for one in self._results if one.conflicting is not None]
         if conflicting:

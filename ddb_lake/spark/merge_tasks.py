@@ -28,6 +28,7 @@ from ddb_lake.engine.merge_plan import (
     MergeInput,
     MergePlan,
     MergeRules,
+    deciding_records,
     find_conflicting_keys,
     plan_merge,
 )
@@ -82,6 +83,7 @@ class ScanPart:
         buckets: the number of buckets.
         hashes: key hashes, from which the task makes the table `CHANGED_KEYS` that the query joins; None if it joins none.
         batch_rows: the number of rows that are passed on at once.
+        rules: of new records, the rules of the merge.
     """
 
     access: TableAccess
@@ -91,6 +93,7 @@ class ScanPart:
     buckets: int
     hashes: ScratchRows | None
     batch_rows: int
+    rules: MergeRules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +104,8 @@ class ScannedPart:
         name: the relation.
         rows: the file of the rows; None if there are none.
         hashes: of new records, the file of their distinct key hashes; None if there are none.
-        count: of new records, their number.
-        first_us: of new records, the least time of a change, microseconds since the epoch.
+        count: of new records, the number of those that were written.
+        first_us: of these, the least time of a change, microseconds since the epoch.
     """
 
     name: str
@@ -183,20 +186,42 @@ class WriteDeletes:
 
 
 def scan_part(task: ScanPart) -> ScannedPart:
-    """Write the rows of a relation by bucket."""
-    columns = [f"({identifier(name)})::{kind} AS {identifier(name)}" for name, kind in PARTS[task.name].items()]
+    """Write the rows of a relation by bucket; of new records those that decide, with the images that are read of them."""
+    unread = _unread_images(task.rules) if task.rules is not None else ()
+    columns = [
+        f"({'NULL' if name in unread else identifier(name)})::{kind} AS {identifier(name)}"
+        for name, kind in PARTS[task.name].items()
+    ]
     bucket = f"(_key_hash % {task.buckets})::INTEGER AS {BUCKET}"
     with task.access.session() as session:
+        query = task.query
+        if task.rules is not None and task.rules.decides_by_new_records and _has_hot_keys(session, query):
+            session.con.execute(f"CREATE TABLE deciding AS {deciding_records(task.rules, query)}")
+            query = f"(SELECT r.* FROM {query} r SEMI JOIN deciding d ON d.record_id = r.record_id)"
         if task.hashes is not None:
             hashes = task.hashes.sql({"_key_hash": "BIGINT"})
             session.con.execute(f"CREATE TABLE {CHANGED_KEYS} AS SELECT DISTINCT _key_hash FROM {hashes}")
-        reader = session.con.sql(f"SELECT {', '.join([*columns, bucket])} FROM {task.query}")
+        reader = session.con.sql(f"SELECT {', '.join([*columns, bucket])} FROM {query}")
         batches = reader.to_arrow_reader(task.batch_rows)
         if task.name != "new_records":
             return ScannedPart(task.name, write_buckets(batches, task.scratch))
         seen = _SeenRecords()
         rows = write_buckets(seen.of(batches), task.scratch)
         return ScannedPart(task.name, rows, seen.write_hashes(session, task.scratch), seen.count, seen.first_us)
+
+
+def _unread_images(rules: MergeRules) -> tuple[str, ...]:
+    """The images of new records that a merge does not read: it reads those of the changelog if all records decide a key."""
+    if not rules.decides_by_new_records:
+        return "new_image", "old_image"
+    return () if rules.keep_expired else ("old_image",)
+
+
+def _has_hot_keys(session: Session, records: str) -> bool:
+    """Whether leaving out records of keys with more than two makes a relation smaller by a tenth or more."""
+    counts = f"SELECT count(*) AS n FROM {records} GROUP BY _key_hash"
+    most = f"SELECT sum(n - 2) FILTER (n > 2) * 10 >= sum(n) FROM ({counts})"
+    return bool(session.value(most))
 
 
 class _SeenRecords:

@@ -190,7 +190,8 @@ def write_new(task: WriteNew) -> tuple[list[str], Figures]:
     access = task.access
     with access.session() as session:
         staged = f"({' UNION ALL BY NAME '.join(f'FROM {file.rows(session)}' for file in task.files)})"
-        hours = sorted({entry for file in task.files for entry in file.hours})  # files of one share have the same objects
+        # files of one share have the same objects
+        hours = sorted({entry for file in task.files for entry in file.hours})
         rows = with_arrival_hours(session, staged, hours)
         count: int = session.value(f"SELECT count(*) FROM {rows}")
         writer = FileWriter(session.con, access.io, access.location, task.iceberg)
