@@ -63,6 +63,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.enable()
     gc.collect()
     gc.freeze()
+    gc.set_threshold(
+        10_000, 20, 50
+    )  # a search passes over all that fixtures keep: Python's own thresholds take 6 % of the time
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -163,6 +163,10 @@ def test_effort_chooses_tests_and_leaves_none_out_of_both(
     assert len(gone) == 3 - len(expected)
     assert effort.by_effort(1, 2) == (1 if chosen == "quick" else 2)
     assert effort.by_effort(1, 2, 3) == {"quick": 1, "exhaustive": 2, "most": 3, "all": 3}[chosen]
+    few = effort.cases(range(4), quick=[0], exhaustive=[2])
+    assert [one.values[0] for one in few] == ([0, 2] if chosen in ("quick", "exhaustive") else [0, 1, 2, 3])
+    assert [one.values[0] for one in few if not one.marks] == [0]
+    assert [one.values[0] for one in effort.cases(range(4), quick=[0])] == [0, 1, 2, 3]
 
 
 def test_long_tests_start_first_and_the_others_keep_their_order() -> None:

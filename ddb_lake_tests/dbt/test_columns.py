@@ -60,15 +60,20 @@ class Project:
 
 
 @pytest.mark.exhaustive
-def test_build_after_columns_changed_gives_what_a_build_from_nothing_gives(tmp_path: Path) -> None:
+def test_build_after_columns_and_versions_changed_gives_what_a_build_from_nothing_gives(tmp_path: Path) -> None:
+    """A late record ends the only version of `e` at its beginning: the build must remove an item for which it has no new row."""
     project = Project(tmp_path)
     first, second = item("a", size=1), item("b", size=2)
     project.load(T0_US, first, second, item("c", size=3))
     brief = item("d", early="x")
     project.apply(T0_US + HOUR_US, (first, item("a", size=4)), (None, brief), (brief, None))
+    gone = item("e", size=2)
+    project.apply(T0_US + HOUR_US, (None, gone), name="first")
     project.build()
-    types, _ = project.history()
+    types, rows = project.history()
+    assert [row for row in rows if "'e'" in row]
 
+    project.apply(T0_US + HOUR_US, (gone, None), name="late")
     changed = item("a", size=5, note="n", address={"M": {"city": {"S": "Bern"}}}, **{"n\0l": "z"})
     project.apply(T0_US + 2 * HOUR_US, (item("a", size=4), changed), (second, None))
     project.load(
@@ -80,24 +85,6 @@ def test_build_after_columns_changed_gives_what_a_build_from_nothing_gives(tmp_p
     assert {"note", "address__city", "n_l"} <= set(stepwise[0]) - set(types)
     assert stepwise[0]["size"] != types["size"]
     assert [row for row in stepwise[1] if "'z'" in row]
-    project.build("--full-refresh")
-    assert project.history() == stepwise
-
-
-@pytest.mark.exhaustive
-def test_item_whose_only_version_a_late_record_ends_at_its_beginning_leaves_the_history(tmp_path: Path) -> None:
-    """The build's strategy must remove items for which the build has no new row."""
-    project = Project(tmp_path)
-    kept, brief = item("a", size=1), item("d", size=2)
-    project.load(T0_US, kept)
-    project.apply(T0_US + HOUR_US, (None, brief))
-    project.build()
-    assert any("'d'" in row for row in project.history()[1])
-
-    project.apply(T0_US + HOUR_US, (brief, None), name="late")
-    project.build()
-
-    stepwise = project.history()
-    assert [row for row in stepwise[1] if "'d'" in row] == []
+    assert [row for row in stepwise[1] if "'e'" in row] == []
     project.build("--full-refresh")
     assert project.history() == stepwise

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from ddb_lake.mysql.connection import Server
 from ddb_lake_tests.support.docs_blocks import DOCS, ROOT, blocks
+from ddb_lake_tests.support.effort import cases
 from ddb_lake_tests.support.mariadb import MariaDb
 from ddb_lake_tests.support.seed_guides import GuideRun
 
@@ -26,20 +28,17 @@ def run_guide(name: str, folder: Path, pace: str, **replaced: str) -> GuideRun:
 
 @pytest.mark.parametrize(
     ("name", "pace"),
-    [
-        pytest.param(
-            name, pace, marks=() if (name, pace) == ("cross-account", "each-second") else pytest.mark.exhaustive
-        )
-        for name in ("cross-account", "kinesis-firehose", "replicate", "change-sources")
-        for pace in PACES
-    ],
+    cases(
+        product(("cross-account", "kinesis-firehose", "replicate", "change-sources"), PACES),
+        quick=[("cross-account", "each-second")],
+        exhaustive=[("kinesis-firehose", "at-once"), ("replicate", "slow"), ("change-sources", "each-second")],
+    ),
 )
 def test_guide_runs_by_its_own_commands_at_any_pace(name: str, pace: str, tmp_path: Path) -> None:
     run_guide(name, tmp_path, pace)
 
 
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("pace", PACES)
+@pytest.mark.parametrize("pace", cases(PACES, quick=(), exhaustive=("slow",)))
 def test_guide_of_aurora_runs_by_its_own_commands_at_any_pace(tmp_path: Path, mariadb: MariaDb, pace: str) -> None:
     try:
         guide = run_guide("streams-to-aurora", tmp_path, pace, **{"33306": str(mariadb.port)})

@@ -182,7 +182,7 @@ def test_change_records_accept_what_the_definition_accepts(fast: bool) -> None:
     assert images(values, fast) == wanted
 
 
-@examples(15, 60)
+@examples(15, 30, 60)
 @given(st.lists(texts(), min_size=1, max_size=8), st.booleans())
 def test_change_records_and_the_definition_agree(values: list[str], fast: bool) -> None:
     whole = [value for value in values if "\n" not in value and _is_json(value)]

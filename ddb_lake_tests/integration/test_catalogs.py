@@ -19,6 +19,7 @@ from ddb_lake.pipeline.read.dump import dump_items
 from ddb_lake.pipeline.read.files import check_files
 from ddb_lake_tests.support.catalogs import CATALOGS, catalog_settings
 from ddb_lake_tests.support.command_line import Run, landing, run
+from ddb_lake_tests.support.effort import by_effort
 from ddb_lake_tests.support.export_files import HOUR_US
 from ddb_lake_tests.support.landed_files import EXPORT_US, change, order, write_changes
 
@@ -66,12 +67,19 @@ def test_every_command_works_on_every_catalog(config: Path, landing: Path, run: 
     assert "0 failed" in doctor.output, doctor.output
 
 
-@pytest.mark.parametrize("table_of_commit", ["orders_changes", pytest.param("orders", marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("catalog_settings", CATALOGS, indirect=True)
-def test_of_two_processes_that_commit_at_once_one_plans_again_and_nothing_is_lost(
-    config: Path, tmp_path: Path, table_of_commit: str
-) -> None:
-    """Both are the first to commit to the table, and their objects have other keys."""
+def test_of_two_processes_that_commit_at_once_one_plans_again_and_nothing_is_lost(config: Path, tmp_path: Path) -> None:
+    assert_one_plans_again(config, tmp_path, "orders_changes")
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("catalog_settings", by_effort(CATALOGS[:1], CATALOGS[:1], CATALOGS), indirect=True)
+def test_of_two_processes_that_merge_at_once_one_plans_again_and_nothing_is_lost(config: Path, tmp_path: Path) -> None:
+    assert_one_plans_again(config, tmp_path, "orders")
+
+
+def assert_one_plans_again(config: Path, tmp_path: Path, table_of_commit: str) -> None:
+    """Both processes are the first to commit to the table, and their objects have other keys."""
     meeting = tmp_path / "meeting"
     meeting.mkdir()
     landed = [tmp_path / f"landing{number}" for number in (1, 2)]

@@ -155,6 +155,7 @@ def test_no_damage_gives_a_wrong_answer_and_each_message_names_the_file(stand: S
     assert faults == [], f"{len(faults)} of {number}:\n" + "\n".join(faults)
 
 
+@pytest.mark.exhaustive
 def test_command_that_writes_over_damage_stops_or_leaves_a_right_table(stand: Stand) -> None:
     """After it, with the damaged file put back, the table is as before or as the command makes it over a sound lake."""
     land(stand.sound / "landing/more/1", change(T0_US + 3 * MINUTE_US, item("orders20", v=9)))

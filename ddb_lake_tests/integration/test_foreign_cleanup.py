@@ -15,7 +15,7 @@ from ddb_lake.core.layout.table_names import ICEBERG_SUFFIXES
 from ddb_lake.pipeline.maintain.compact import compact_table
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake_tests.simulator import Scenario, scenarios, write
-from ddb_lake_tests.support.effort import by_effort, cases
+from ddb_lake_tests.support.effort import by_effort
 from ddb_lake_tests.support.folder_lake import lake
 from ddb_lake_tests.support.foreign_cleanup import remove_unreached_files
 from ddb_lake_tests.support.history_steps import differences, run_step, steps
@@ -41,7 +41,7 @@ def check(scenario: Scenario, seed: int, clean_up: CleanUp) -> None:
 
 
 @pytest.mark.more_examples
-@settings(max_examples=by_effort(2, 30, 200))
+@settings(max_examples=by_effort(2, 12, 200))
 @given(scenario=scenarios(), seed=st.integers(0, 2**32))
 def test_history_with_a_clean_up_after_each_step_is_exact_now_and_as_of(scenario: Scenario, seed: int) -> None:
     check(scenario, seed, remove_unreached_files)
@@ -59,7 +59,7 @@ def test_no_step_leaves_a_file_that_the_clean_up_would_take(tmp_path: Path) -> N
 
 @pytest.mark.exhaustive
 @pytest.mark.needs("java")
-@pytest.mark.parametrize("seed", cases(range(5), quick=(1,)))
+@pytest.mark.parametrize("seed", range(by_effort(2, 2, 5)))
 def test_history_with_remove_orphan_files_of_iceberg_after_each_step_is_exact(
     seed: int, iceberg_spark: IcebergSpark
 ) -> None:

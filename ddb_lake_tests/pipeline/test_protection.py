@@ -182,7 +182,7 @@ def histories(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict[str, Any
     return exported, records
 
 
-@examples(3, 20, 100)
+@examples(3, 8, 100)
 @given(histories(), st.sampled_from((LocalExecutor, partial(SparkExecutor, carrier=InlineCarrier()))))
 def test_lake_with_rules_is_the_lake_of_a_protected_source(
     history: tuple[list[Any], list[Any]], executor: Callable[..., Any]
@@ -327,7 +327,7 @@ def filtered_histories(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict
     return exported, records
 
 
-@examples(3, 20, 100)
+@examples(3, 12, 100)
 @given(
     filtered_histories(),
     st.sampled_from((LocalExecutor, partial(SparkExecutor, carrier=InlineCarrier()))),

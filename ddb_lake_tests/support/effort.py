@@ -102,11 +102,16 @@ def by_effort(quick: T, exhaustive: T, every: T | None = None) -> T:
     return exhaustive if _effort == "exhaustive" or every is None else every
 
 
-def cases(values: Iterable[Any], quick: Container[Any]) -> list[Any]:
-    """Cases of `parametrize`: those in `quick` run always, the others are exhaustive. A tuple is several arguments."""
+def cases(values: Iterable[Any], quick: Container[Any], exhaustive: Container[Any] | None = None) -> list[Any]:
+    """Cases of `parametrize`: those in `quick` run always, the others are exhaustive. A tuple is several arguments.
+
+    `exhaustive`: the others that run with `--effort exhaustive`. The rest runs with most and all only.
+    """
     found = []
     for value in values:
         marks = () if value in quick else (pytest.mark.exhaustive,)
+        if marks and exhaustive is not None and value not in exhaustive and _effort in EFFORTS[:2]:
+            continue
         found.append(pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=marks))
     return found
 

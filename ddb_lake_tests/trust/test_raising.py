@@ -30,8 +30,8 @@ CORE = str(Path(ddb_lake.core.__file__).parent)
 OF_THE_OBJECT = ("compression.py", "firehose_paths.py", "system.py")
 """Modules that concern an object as a whole, or the process: what raises there concerns all records."""
 
-EVERY = by_effort(11, 1)
-"""Of the calls, every so many raise; an exhaustive run raises at each."""
+EVERY = by_effort(11, 3, 1)
+"""Of the calls, every so many raise; `make trust` raises at each."""
 
 GUARDS = (
     "read_object",

@@ -206,7 +206,7 @@ def test_garbage_says_what_is_wrong(data: bytes, problem: str) -> None:
     assert [piece.problem for piece in pieces(data)] == [problem]
 
 
-FEWER = by_effort(8, 1)
+FEWER = by_effort(8, 3, 1)
 """`make test` reads a megabyte's eighth; in an exhaustive run, time that grows with the square would show."""
 
 HOSTILE = {

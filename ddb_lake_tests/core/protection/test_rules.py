@@ -21,7 +21,7 @@ RULES = protecting_rules({path: ColumnSettings.model_validate(column) for path, 
 PROTECTION = Protection(RULES, KEY.encode())
 
 
-@examples(60, 1000)
+@examples(60, 300, 1000)
 @given(bodies())
 def test_protected_item_is_that_of_the_model_and_shows_nothing(item: Item) -> None:
     before = copy.deepcopy(item)
@@ -32,7 +32,7 @@ def test_protected_item_is_that_of_the_model_and_shows_nothing(item: Item) -> No
     assert PROTECTION.protect(found) == found
 
 
-@examples(60, 1000)
+@examples(60, 300, 1000)
 @given(items(), st.dictionaries(names(), st.sampled_from((Drop(), Hash(), Mask(0), Mask(3))), max_size=3))
 def test_any_rule_on_any_item_is_idempotent_and_keeps_the_others(
     item: Item, rules: dict[str, Drop | Hash | Mask]
@@ -48,7 +48,7 @@ def test_any_rule_on_any_item_is_idempotent_and_keeps_the_others(
             assert name not in found
 
 
-@examples(60, 1000)
+@examples(60, 300, 1000)
 @given(values(), values())
 def test_hashes_are_equal_for_equal_values_alone(one: AttributeValue, other: AttributeValue) -> None:
     key = KEY.encode()
@@ -77,7 +77,7 @@ def test_mask_shows_the_last_characters_alone(value: AttributeValue, keep_last: 
     assert masked(value, keep_last) == shown
 
 
-@examples(40, 400)
+@examples(40, 150, 400)
 @given(hidden_values(), st.integers(0, 12))
 def test_mask_of_a_mask_is_the_mask(value: AttributeValue, keep_last: int) -> None:
     once = masked(value, keep_last)

@@ -23,7 +23,7 @@ from ddb_lake.engine.native.items import ItemReader, KnownAttribute
 from ddb_lake.engine.native.library import load
 from ddb_lake.engine.projection import LARGE_DOCUMENT_BYTES, Projection
 from ddb_lake.engine.session import Session, connect
-from ddb_lake_tests.support.effort import SHARED_FIXTURE, by_effort, examples
+from ddb_lake_tests.support.effort import SHARED_FIXTURE, by_effort, cases, examples
 from ddb_lake_tests.support.kernel_items import LEFT, POINTERS, READ, line, mutated_lines
 from ddb_lake_tests.support.line_check import Recording
 from ddb_lake_tests.support.mutated_bytes import mutated
@@ -161,7 +161,7 @@ def test_pointers_of_something_else_are_not_read(pointers: list[str]) -> None:
     assert KnownAttribute.of_pointers(pointers) is None
 
 
-@pytest.mark.parametrize("seed", range(by_effort(1, 60)))
+@pytest.mark.parametrize("seed", cases(range(60), quick=[0], exhaustive=range(10)))
 def test_mutated_lines_are_read_well_or_left(seed: int) -> None:
     read_well = sum(map(assert_read_well, mutated_lines(seed, 500)))
     assert 50 < read_well < 400  # it accepts and it refuses
@@ -221,7 +221,7 @@ def test_large_documents_are_left_to_sql() -> None:
     assert ["n.is_read" in query for query in queries] == [True, True, False]
 
 
-@pytest.mark.parametrize("seed", range(by_effort(1, 40)))
+@pytest.mark.parametrize("seed", cases(range(40), quick=[0], exhaustive=range(5)))
 def test_mutated_lines_are_projected_alike(session: Session, seed: int) -> None:
     chance = random.Random(seed)
     for _ in range(by_effort(3, 20)):
@@ -233,7 +233,7 @@ def test_mutated_lines_are_projected_alike(session: Session, seed: int) -> None:
         assert_projected_alike(session, lines, known, chance.choice((1, 2, 3)))
 
 
-@examples(4, 25, 300, suppress=SHARED_FIXTURE)
+@examples(4, 12, 300, suppress=SHARED_FIXTURE)
 @given(
     st.lists(items(), min_size=1, max_size=5),
     st.lists(items(), min_size=1, max_size=5),

@@ -16,7 +16,7 @@ from ddb_lake.engine.native import reader
 from ddb_lake.engine.native.library import load
 from ddb_lake.engine.native.reader import NativeReader
 from ddb_lake_tests.support import envelopes, mutated_records
-from ddb_lake_tests.support.effort import cases, examples
+from ddb_lake_tests.support.effort import by_effort, cases, examples
 from ddb_lake_tests.support.kernel_objects import ENVELOPES, LEFT, READ, TIME_US, line, mutated_objects
 from ddb_lake_tests.support.mutated_bytes import mutated
 from ddb_lake_tests.support.staged_objects import record_kernel, staged
@@ -150,7 +150,7 @@ def read_rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("seed", cases(range(40), quick=[0]))
+@pytest.mark.parametrize("seed", cases(range(40), quick=[0], exhaustive=range(10)))
 def test_mutated_bytes_are_staged_alike(seed: int, read_rows: list[int]) -> None:
     objects = list(mutated_objects(seed, 500))
     for first in range(0, len(objects), 50):
@@ -159,7 +159,7 @@ def test_mutated_bytes_are_staged_alike(seed: int, read_rows: list[int]) -> None
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("seed", range(100, 140))
+@pytest.mark.parametrize("seed", range(100, by_effort(101, 110, 140)))
 def test_mutated_members_are_staged_alike(seed: int) -> None:
     objects = list(mutated_records.mutated_objects(seed, 500))
     for first in range(0, len(objects), 50):

@@ -163,7 +163,7 @@ NUMBERS = st.lists(st.integers(0, 39), max_size=14).map(tuple)
 OBJECTS = st.builds(Landed, st.sampled_from([9, 9, 9, 10, None]), NUMBERS)
 
 
-@examples(3, 20, 200)
+@examples(3, 10, 200)
 @given(st.lists(st.lists(OBJECTS, min_size=2, max_size=4), min_size=1, max_size=3))
 def test_files_of_readers_leave_the_lake_that_copying_leaves(rounds: list[list[Landed]]) -> None:
     with TemporaryDirectory() as name, small_files():

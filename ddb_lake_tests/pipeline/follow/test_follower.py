@@ -81,7 +81,7 @@ def _finish(following: Following) -> None:
     follower.once()
 
 
-@examples(4, 25, 60)
+@examples(4, 12, 60)
 @given(acts=_ACTS, simulated=st.sampled_from((SimulatedStreams, SimulatedKinesis)), roots=st.sampled_from((1, 2)))
 @fault("SIGKILL after any step", "follow")
 def test_lake_becomes_the_source_whatever_dies_when(

@@ -421,7 +421,7 @@ def test_item_of_ten_thousand_changes_is_in_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.exhaustive
-@settings(max_examples=by_effort(1, 8, 60))
+@settings(max_examples=by_effort(1, 4, 60))
 @given(seed=st.integers(0, 10_000))
 def test_erasing_a_key_of_any_history_changes_nothing_else(seed: int) -> None:
     scenario: Scenario = small_scenario(seed, keys=5, writes=24, objects=4)

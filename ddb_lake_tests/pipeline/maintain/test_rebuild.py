@@ -83,7 +83,7 @@ def test_lake_that_lost_something_is_rebuilt_exactly(loss: str) -> None:
 
 
 @pytest.mark.exhaustive
-@settings(max_examples=by_effort(1, 10, 60))
+@settings(max_examples=by_effort(1, 5, 60))
 @example(0, ["damage_metadata"], 4701)  # the newest metadata file is cut short
 @given(
     st.integers(0, 10_000), st.lists(st.sampled_from(sorted(LOSSES)), min_size=1, max_size=2), st.integers(0, 10_000)

@@ -33,7 +33,7 @@ from ddb_lake_tests.support.several_tables import lake_of, queried
 pytestmark = pytest.mark.usefixtures("no_source")
 
 
-@examples(1, 12, 200)
+@examples(1, 6, 200)
 @given(seed=st.integers(0, 10**9))
 def test_any_history(seed: int) -> None:
     with TemporaryDirectory() as folder:
@@ -41,7 +41,7 @@ def test_any_history(seed: int) -> None:
 
 
 @pytest.mark.exhaustive
-@examples(1, 4, 40)
+@examples(1, 3, 40)
 @given(seed=st.integers(0, 10**9))
 def test_any_history_in_which_snapshots_expire_at_once(seed: int) -> None:
     with TemporaryDirectory() as folder, cleaning_at_once():

@@ -38,7 +38,7 @@ from ddb_lake_tests.support.iceberg_readers import assert_readers_agree
 from ddb_lake_tests.support.inline_carrier import InlineCarrier
 from ddb_lake_tests.support.several_tables import dumped, queried
 
-EXAMPLES = int(os.environ.get("DDB_LAKE_HISTORIES", by_effort(18, 50, 120)))
+EXAMPLES = int(os.environ.get("DDB_LAKE_HISTORIES", by_effort(12, 30, 120)))
 
 
 def expired_rows(opened: Lake, table: str, as_of_us: int | None = None) -> list[tuple[Item, int]]:
