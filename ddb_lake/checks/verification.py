@@ -31,7 +31,7 @@ def sample_outcome(sample: DailySample) -> Outcome:
         "newest change in the lake": time_text(report.watermark_us, unit="s"),
         "newest read of the source": time_text(report.read_to_us, unit="s"),
     }
-    late = f" No newer sample can be taken: {sample.fault}." if sample.fault else ""
+    no_newer = f" No newer sample can be taken: {sample.fault}." if sample.fault else ""
     if report.outcome == "equal" and sample.fault:
         last = f"the last one, at {sampled}, found {count_text(report.compared, 'key')} equal"
         return unknown(f"no newer sample can be taken ({sample.fault.rstrip('.')}); {last}", figures)
@@ -51,7 +51,7 @@ def sample_outcome(sample: DailySample) -> Outcome:
     if report.doubtful:
         text += f" {report.doubtful} of them are still being judged: a change under way may explain them."
     text += f" {remedy(report.table, report.changed_rules)}"
-    return judged(False, f"{text}{late}", figures, certain=report.outcome == "different")
+    return judged(False, f"{text}{no_newer}", figures, certain=report.outcome == "different")
 
 
 def explained_text(report: Report) -> str:

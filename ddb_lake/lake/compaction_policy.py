@@ -13,21 +13,23 @@ from ddb_lake.lake.scan import LiveFiles, column_bounds, live_files
 TARGET_FILE_BYTES = 256 * 1024 * 1024
 SMALL_FILE_BYTES = TARGET_FILE_BYTES // 8
 MAX_SMALL_FILES = 16
-"""Files of about one size. So a byte is rewritten when its file grows into the next size, and not whenever files arrive."""
+"""The most small files of about one size. A byte is rewritten when its file grows into the next size, and not whenever files arrive."""
 
 MAX_DELETE_FILES = 16
-"""Of one data file, which its reader opens. (A reader of several may open more.)"""
+"""The most delete files of one data file: its reader opens all of them. A reader of several data files may open more."""
+
 MAX_DELETED_SHARE = 0.25
-"""Of the rows of a file. If random rows change, about (1 - share) / share bytes are rewritten for each changed byte."""
+"""The greatest share of deleted rows. If random rows change, about (1 - share) / share bytes are rewritten for each changed byte."""
 
 MAX_FILES_PER_DAY = 4
-MAX_FILES_PER_HOUR = 8
-MAX_FILES_OF_LATEST_HOUR = 750
-"""Of the changelog, of about one size: in a day before the latest one, and in the hours of the latest day.
+"""The most small files of the changelog of about one size in a day before the latest one."""
 
-The latest hour may have the files of a commit every five seconds. So each byte is rewritten twice at most: after the hour, and
-after the day if the file of the hour is small.
-"""
+MAX_FILES_PER_HOUR = 8
+"""The same in an hour of the latest day, except its latest hour. So a byte is rewritten twice at most: after the hour, and after the
+day if the file of the hour is small."""
+
+MAX_FILES_OF_LATEST_HOUR = 750
+"""The same in the latest hour, which may have the files of a commit every five seconds."""
 
 SLICE_BYTES = 64 * 1024 * 1024
 """The files that one slice of a compaction rewrites beside commits; a single larger file is a slice of its own."""

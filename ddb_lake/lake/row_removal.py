@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
@@ -125,7 +126,10 @@ class _Removal:
                 table=self.table.name()[-1],
             )
         removed = frozenset(found)
-        return Delta(added, deletes, removed, drop_deletes=bool(scan.deletes), schema_id=schema_id), living
+        delta = Delta(
+            added=added, deletes=deletes, removed=removed, drop_deletes=bool(scan.deletes), schema_id=schema_id
+        )
+        return delta, living
 
 
 def remove_rows(
@@ -150,38 +154,32 @@ def remove_rows(
     """
     commit = Commit(table, _ONLY_HEADS)
     removal = _Removal(session, table, commit)
-    marks = {OPERATION: ERASE}
+    marked = partial(replace, forgets_bounds=True, summary={OPERATION: ERASE})
     main, living = removal.delta(MAIN_BRANCH, rows_of(MAIN_BRANCH))
-    commit.snapshot(_marked(main or Delta(), marks))
+    commit.snapshot(marked(main or Delta()))
     of_branches: dict[str, int] = {}
     for name, ref in table.metadata.refs.items():
         if name == MAIN_BRANCH or ref.snapshot_ref_type != SnapshotRefType.BRANCH:
             continue
         delta, of_branches[name] = removal.delta(name, rows_of(name))
         if delta is not None:
-            commit.snapshot(_marked(delta, marks), branch=name)
+            commit.snapshot(marked(delta), branch=name)
     tags = tuple(
         name
         for name, ref in table.metadata.refs.items()
         if ref.snapshot_ref_type == SnapshotRefType.TAG
         and _files_with(session, scan_table(table, ref.snapshot_id), rows_of(MAIN_BRANCH).condition)
     )
-    removed = RemovedRows(living, sum(removal.stored.values()), len(removal.stored), tags, of_branches)
+    removed = RemovedRows(
+        rows=living,
+        stored=sum(removal.stored.values()),
+        files=len(removal.stored),
+        tags=tags,
+        of_branches=of_branches,
+    )
     commit.set_properties(properties(removed))
     before_id = table.metadata.current_snapshot_id
     return replace(removed, before_id=before_id, after_id=commit.run().metadata.current_snapshot_id)
-
-
-def _marked(delta: Delta, marks: Mapping[str, str]) -> Delta:
-    return Delta(
-        delta.added,
-        delta.deletes,
-        delta.removed,
-        delta.drop_deletes,
-        forgets_bounds=True,
-        schema_id=delta.schema_id,
-        summary=marks,
-    )
 
 
 def _branch_scan(table: Table, branch: str) -> tuple[TableScan, int]:

@@ -71,52 +71,6 @@ class FileDiff:
         return sorted(set(self.after.deletes) - set(self.before.deletes))
 
 
-def diff_files(table: Table, from_id: int, to_id: int) -> FileDiff | None:
-    """The files in which two snapshots differ; None if their columns differ so that rows cannot be compared.
-
-    A compaction of ours changes no row. If the first commits between the snapshots or the last ones are compactions, the files of
-    the snapshots after the former and before the latter are compared.
-
-    Raises:
-        DamagedError, CommitConflict: as `lake.scan.scan_table`.
-    """
-    first_id, last_id = _without_compactions(table, from_id, to_id)
-    before, after = scan_table(table, first_id), scan_table(table, last_id)
-    schema = _schema_of(table, to_id)
-    if not all(_has_columns(schema, other) for other in (_schema_of(table, from_id), before.schema, after.schema)):
-        return None
-    return FileDiff(replace(before, schema=schema), replace(after, schema=schema))
-
-
-def _without_compactions(table: Table, from_id: int, to_id: int) -> tuple[int, int]:
-    """The last of the snapshots to which only compactions lead from a snapshot, and the first from which only compactions lead to
-    another one. The same snapshots, if the one does not descend from the other."""
-    line = [to_id]
-    while line[0] != from_id:
-        snapshot = table.snapshot_by_id(line[0])
-        if snapshot is None or snapshot.parent_snapshot_id is None:
-            return from_id, to_id
-        line.insert(0, snapshot.parent_snapshot_id)
-    while len(line) > 1 and _is_compaction(table, line[-1]):
-        line.pop()
-    while len(line) > 1 and _is_compaction(table, line[1]):
-        line.pop(0)
-    return line[0], line[-1]
-
-
-def _is_compaction(table: Table, snapshot_id: int) -> bool:
-    snapshot = table.snapshot_by_id(snapshot_id)
-    summary = None if snapshot is None else snapshot.summary
-    return summary is not None and summary[OPERATION] == COMPACTION
-
-
-def _schema_of(table: Table, snapshot_id: int) -> Schema:
-    """The columns of a snapshot, as `lake.scan.scan_table` reads it."""
-    snapshot = table.snapshot_by_id(snapshot_id)
-    schema_id = None if snapshot is None else snapshot.schema_id
-    return table.schema() if schema_id is None else table.schemas()[schema_id]
-
-
 def diff_snapshots(session: Session, table: Table, from_id: int, to_id: int) -> SnapshotDiff | None:
     """The rows in which two snapshots differ; None if their columns differ so that rows cannot be compared.
 
@@ -145,6 +99,55 @@ def diff_snapshots(session: Session, table: Table, from_id: int, to_id: int) -> 
         removed = "(SELECT * FROM diff_removed EXCEPT ALL SELECT * FROM diff_added)"
         added = "(SELECT * FROM diff_added EXCEPT ALL SELECT * FROM diff_removed)"
     return SnapshotDiff(removed, added)
+
+
+def diff_files(table: Table, from_id: int, to_id: int) -> FileDiff | None:
+    """The files in which two snapshots differ; None if their columns differ so that rows cannot be compared.
+
+    A compaction of ours changes no row. If the first commits between the snapshots or the last ones are compactions, the files of
+    the snapshots after the former and before the latter are compared.
+
+    Raises:
+        DamagedError, CommitConflict: as `lake.scan.scan_table`.
+    """
+    first_id, last_id = _without_compactions(table, from_id, to_id)
+    before, after = scan_table(table, first_id), scan_table(table, last_id)
+    schema = _schema_of(table, to_id)
+    if not all(_has_columns(schema, other) for other in (_schema_of(table, from_id), before.schema, after.schema)):
+        return None
+    return FileDiff(replace(before, schema=schema), replace(after, schema=schema))
+
+
+def _without_compactions(table: Table, from_id: int, to_id: int) -> tuple[int, int]:
+    """Two snapshots with the rows of two given ones, and as few compactions between them as possible.
+
+    The first is the last one that compactions alone made from the snapshot `from_id`, and the second is the first one from which
+    compactions alone made `to_id`. They are the given ones if the second does not descend from the first.
+    """
+    line = [to_id]
+    while line[0] != from_id:
+        snapshot = table.snapshot_by_id(line[0])
+        if snapshot is None or snapshot.parent_snapshot_id is None:
+            return from_id, to_id
+        line.insert(0, snapshot.parent_snapshot_id)
+    while len(line) > 1 and _is_compaction(table, line[-1]):
+        line.pop()
+    while len(line) > 1 and _is_compaction(table, line[1]):
+        line.pop(0)
+    return line[0], line[-1]
+
+
+def _is_compaction(table: Table, snapshot_id: int) -> bool:
+    snapshot = table.snapshot_by_id(snapshot_id)
+    summary = None if snapshot is None else snapshot.summary
+    return summary is not None and summary[OPERATION] == COMPACTION
+
+
+def _schema_of(table: Table, snapshot_id: int) -> Schema:
+    """The columns of a snapshot, as `lake.scan.scan_table` reads it."""
+    snapshot = table.snapshot_by_id(snapshot_id)
+    schema_id = None if snapshot is None else snapshot.schema_id
+    return table.schema() if schema_id is None else table.schemas()[schema_id]
 
 
 def _has_columns(schema: Schema, others: Schema) -> bool:

@@ -89,12 +89,12 @@ def translated(error: Exception, place: str, uri: str) -> DdbLakeError | None:
 
 
 def _translated_operational(error: OperationalError, place: str, uri: str) -> DdbLakeError:
-    told = str(error.orig)
-    if "locked" in told:
-        return TransientError(f"the catalog {place} is in use: {told}")
-    if "password authentication failed" in told:  # while connecting, libpq has no code
+    message = str(error.orig)
+    if "locked" in message:
+        return TransientError(f"the catalog {place} is in use: {message}")
+    if "password authentication failed" in message:  # while connecting, libpq has no code
         return DeniedError("its database does not accept the user or the password of `catalog.uri`", uri=place)
-    if "unable to open database file" in told:
+    if "unable to open database file" in message:
         return _unopened(Path(make_url(uri).database or ""))
     return UnreachableError(
         f"the catalog {place} cannot be used now ({_one_line(error.orig)})",

@@ -88,10 +88,10 @@ def load_table(
         raise NoSuchTableError(f"Table does not exist: {'.'.join(identifier)}")
     metadata = read_metadata(load_file_io(dict(properties), location), location)
     io = load_file_io({**properties, **metadata.properties}, location)
-    return _LateTable(identifier, metadata, location, io, open_catalog)
+    return _LazyCatalogTable(identifier, metadata, location, io, open_catalog)
 
 
-class _LateTable(Table):  # type: ignore[misc]  # pyiceberg is untyped to mypy here
+class _LazyCatalogTable(Table):  # type: ignore[misc]  # pyiceberg is untyped to mypy here
     """A table whose catalog is opened on first use."""
 
     @property

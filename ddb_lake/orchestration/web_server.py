@@ -115,10 +115,10 @@ def end_group(process: subprocess.Popen[bytes], interrupts: Interrupts) -> None:
     Dagster ends its webserver, daemon and code servers when it is interrupted, and is given time for that. Interrupted
     while it starts, it ends without them: a code server that is still loading is not ended by it.
     """
-    asked, deadline = interrupts.count, time.monotonic() + END_S
-    while process.poll() is None and interrupts.count == asked and time.monotonic() < deadline:
+    before, deadline = interrupts.count, time.monotonic() + END_S
+    while process.poll() is None and interrupts.count == before and time.monotonic() < deadline:
         process.send_signal(signal.SIGINT)
-        _wait(lambda: process.poll() is not None or interrupts.count > asked, AGAIN_S)
+        _wait(lambda: process.poll() is not None or interrupts.count > before, AGAIN_S)
     for last in (signal.SIGTERM, signal.SIGKILL):
         if not _signal_group(process.pid, last):  # usual: no process of its group is left
             break

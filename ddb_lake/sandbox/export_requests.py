@@ -55,18 +55,18 @@ def exportable_table(scope: Scope, body: dict[str, Any]) -> Any:
 
 def incremental_specification(body: dict[str, Any]) -> dict[str, Any] | None:
     """IncrementalExportSpecification, None for a full export; it and the export type go together."""
-    asked: dict[str, Any] | None = body.get("IncrementalExportSpecification")
+    specification: dict[str, Any] | None = body.get("IncrementalExportSpecification")
     incremental = body.get("ExportType") == "INCREMENTAL_EXPORT"
     fault = None
-    if incremental and asked is None:
+    if incremental and specification is None:
         fault = "Incremental Export Specification expected when export type is set as Incremental Export"
-    elif asked is not None and not incremental:
+    elif specification is not None and not incremental:
         fault = "Export Type expected to be Incremental Export when incremental export specification is provided"
-    elif asked is not None and not asked.get("ExportFromTime"):
+    elif specification is not None and not specification.get("ExportFromTime"):
         fault = "ExportFromTime must be provided in IncrementalExportSpecification"
     if fault is not None:
         raise AwsError("ValidationException", f"Invalid Request: {fault}")
-    return asked
+    return specification
 
 
 def export_time_us(body: dict[str, Any], history: TableHistory, now_us: int) -> int:
@@ -77,10 +77,12 @@ def export_time_us(body: dict[str, Any], history: TableHistory, now_us: int) -> 
     return at_us
 
 
-def window_us(asked: dict[str, Any], options: ExportOptions, history: TableHistory, now_us: int) -> tuple[int, int]:
+def window_us(
+    specification: dict[str, Any], options: ExportOptions, history: TableHistory, now_us: int
+) -> tuple[int, int]:
     """The window of an incremental export in whole seconds, from inclusive, to exclusive."""
-    from_us = _whole_seconds(_micros(asked["ExportFromTime"]))
-    to_us = _whole_seconds(_micros(asked["ExportToTime"]) if asked.get("ExportToTime") else now_us)
+    from_us = _whole_seconds(_micros(specification["ExportFromTime"]))
+    to_us = _whole_seconds(_micros(specification["ExportToTime"]) if specification.get("ExportToTime") else now_us)
     window = timedelta(microseconds=to_us - from_us)
     fault = None
     if from_us < _recoverable_from(history):

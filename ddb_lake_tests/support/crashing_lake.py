@@ -9,7 +9,7 @@ from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.read.quarantine import list_quarantine
 from ddb_lake_tests.support.iceberg_readers import count_rows
-from ddb_lake_tests.support.killed_steps import _instrumented
+from ddb_lake_tests.support.killed_steps import instrumented
 
 NO_OBJECT = "Firehose error Lambda.ProcessingFailedStatus: no JSON object"
 """The reason of an entry for a record that Firehose's Lambda function could not read."""
@@ -35,7 +35,7 @@ def apply_with_crashes(opened: Callable[[], AbstractContextManager[Lake]], table
                 raise Crash
 
         try:
-            with opened() as lake, _instrumented(step):
+            with opened() as lake, instrumented(step):
                 apply_objects(lake, table, uris)
         except Crash:
             crashes += 1

@@ -162,14 +162,14 @@ def _run_instrumented(job: Job, rounds: int, kill_after: int | None, told: Path 
     if kill_after == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     points = _Points(kill_after)
-    with _instrumented(points.passed):
+    with instrumented(points.passed):
         job.run(rounds)
     if told is not None:
         told.write_text(json.dumps(points.names))
 
 
 @contextmanager
-def _instrumented(passed: Callable[[str], None]) -> Iterator[None]:
+def instrumented(passed: Callable[[str], None]) -> Iterator[None]:
     """Call `passed` after each step that writes to disk or removes something from it."""
     with ExitStack() as stack:
         for owner, name, what in _STEPS:

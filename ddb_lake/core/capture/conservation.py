@@ -200,8 +200,8 @@ def hours_in_lake(objects: Iterable[LandedObject], hours: Sequence[int]) -> dict
 
 def _is_behind_utc(objects: Iterable[LandedObject]) -> bool:
     """Whether the hours in the names of all objects are behind the time at which they were written, by a time zone."""
-    late = [o.landed_us - o.hour_us for o in objects if o.landed_us is not None and o.landed_us >= o.hour_us]
-    return bool(late) and HOUR_US + LONGEST_BUFFER_US + _MINUTES_US < min(late) < LONGEST_OFFSET_US
+    delays_us = [o.landed_us - o.hour_us for o in objects if o.landed_us is not None and o.landed_us >= o.hour_us]
+    return bool(delays_us) and HOUR_US + LONGEST_BUFFER_US + _MINUTES_US < min(delays_us) < LONGEST_OFFSET_US
 
 
 def next_anchor(balances: Mapping[str, Balance], before_us: int, anchor: Anchor) -> Anchor:

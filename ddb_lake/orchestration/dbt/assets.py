@@ -63,7 +63,7 @@ def _assets(lake: str, settings: LakeSettings, tables: Mapping[str, TableAssets]
         with _pointed_at(settings):
             built = dbt.cli(["build", *flags(settings.dbt)], context=context)
             try:
-                yield from _told(built, settings.dbt.column_lineage)
+                yield from _events_of(built, settings.dbt.column_lineage)
             finally:
                 _let_go(built.adapter)
 
@@ -71,7 +71,7 @@ def _assets(lake: str, settings: LakeSettings, tables: Mapping[str, TableAssets]
     return definition
 
 
-def _told(built: DbtCliInvocation, lineage: bool) -> Iterator[Any]:
+def _events_of(built: DbtCliInvocation, lineage: bool) -> Iterator[Any]:
     """What dbt built and tested, with counts and columns, once dbt is done; then its failure, if it failed.
 
     dagster-dbt would look for the figures of models while dbt is building others, and for that it polls without a
@@ -84,8 +84,8 @@ def _told(built: DbtCliInvocation, lineage: bool) -> Iterator[Any]:
             events.append(event)
     except Exception as error:
         failure = error
-    told = DbtEventIterator(iter(events), dbt_cli_invocation=built)
-    for event in told.fetch_row_counts().fetch_column_metadata(with_column_lineage=lineage):
+    complete = DbtEventIterator(iter(events), dbt_cli_invocation=built)
+    for event in complete.fetch_row_counts().fetch_column_metadata(with_column_lineage=lineage):
         yield _with_origins(event)
     if failure is not None:
         raise failure
@@ -154,14 +154,14 @@ class LakeTranslator(DagsterDbtTranslator):  # type: ignore[misc]  # dagster-dbt
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         """`<folder>/<model>`; for a source the key of the lake's asset, whatever a translation calls it."""
-        said = _meta(dbt_resource_props)
-        ours = said.get("ddb_lake", {})
+        meta = _meta(dbt_resource_props)
+        ours = meta.get("ddb_lake", {})
         assets = self._tables.get(ours.get("table", ""))
         if assets is not None and ours.get("entity") in assets.entities:
             return assets.entities[ours["entity"]].key
         if assets is not None:
             return assets.key("changes" if ours["stage"] == "changes" and "changes" in assets.specs else "current")
-        if dbt_resource_props["resource_type"] == "model" and "asset_key" not in said.get("dagster", {}):
+        if dbt_resource_props["resource_type"] == "model" and "asset_key" not in meta.get("dagster", {}):
             path = (self._key_prefix, _layer(dbt_resource_props), dbt_resource_props["name"])
             return dg.AssetKey([part for part in path if part])
         key: dg.AssetKey = super().get_asset_key(dbt_resource_props)
@@ -205,8 +205,8 @@ def dbt_test_sentence(test: Mapping[str, Any]) -> str:
     }
     if name in known and column:
         return escape_markdown(known[name])
-    told = f"dbt's test {name} of {column}" if name and column else f"dbt's test {name or test['name']}"
-    return escape_markdown(f"{told}: the query of the test returns no row.")
+    text = f"dbt's test {name} of {column}" if name and column else f"dbt's test {name or test['name']}"
+    return escape_markdown(f"{text}: the query of the test returns no row.")
 
 
 def _meta(props: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -22,30 +22,32 @@ from ddb_lake.pipeline.load.load import load_export
 from ddb_lake.pipeline.merge.current import update_current
 from ddb_lake.pipeline.open_lake import Lake
 
-SAY_EVERY_S = 5.0
+LOG_EVERY_S = 5.0
 
 
 def main() -> None:
-    """Do what Pipes says."""
-    told = any(argument.startswith("--dagster-pipes") for argument in sys.argv)  # Glue has no environment to set
-    loader: Any = PipesCliArgsParamsLoader if told else PipesEnvVarParamsLoader
+    """Run the step that the parameters of Pipes name, and report its result."""
+    has_arguments = any(
+        argument.startswith("--dagster-pipes") for argument in sys.argv
+    )  # Glue has no environment to set
+    loader: Any = PipesCliArgsParamsLoader if has_arguments else PipesEnvVarParamsLoader
     with open_dagster_pipes(params_loader=loader()) as pipes:
         extras = pipes.extras
         settings = parse_settings(extras["lake"], "the lake in Dagster's parameters").with_engine("spark")
-        with open_lake(settings, _Said(pipes), pipes.log.warning) as lake:
+        with open_lake(settings, _LoggedProgress(pipes), pipes.log.warning) as lake:
             pipes.report_custom_message(answer(lake, extras))
 
 
-def answer(lake: Lake, told: Mapping[str, Any]) -> dict[str, Any]:
-    """What the job did, or the error of ours that it ended with."""
+def answer(lake: Lake, request: Mapping[str, Any]) -> dict[str, Any]:
+    """The result of the step, or the error of ours that ended it, as a message for Dagster."""
     try:
-        return {"result": work(lake, told["table"], told["action"], told["uris"], told["options"])}
+        return {"result": work(lake, request["table"], request["action"], request["uris"], request["options"])}
     except DdbLakeError as error:
         return {"error": type(error).__name__, "said": str(error)}
 
 
 def work(lake: Lake, table: str, action: str, uris: list[str], options: dict[str, bool]) -> Any:
-    """One stage; its result as JSON values."""
+    """Run one step. Returns its result as JSON values."""
     if action == "load":
         return asdict(load_export(lake, table, uris[0], **options))
     if action == "apply":
@@ -53,7 +55,7 @@ def work(lake: Lake, table: str, action: str, uris: list[str], options: dict[str
     return asdict(update_current(lake, table))
 
 
-class _Said:
+class _LoggedProgress:
     """Progress in the run's log, a line every few seconds at most."""
 
     def __init__(self, pipes: PipesContext) -> None:
@@ -62,7 +64,7 @@ class _Said:
 
     def __call__(self, what: str, done: int, total: int | None = None) -> None:
         now_s = time.monotonic()
-        if now_s - self._last_s >= SAY_EVERY_S:
+        if now_s - self._last_s >= LOG_EVERY_S:
             self._last_s = now_s
             self._pipes.log.info(f"{what}: {done:,}" + (f" of {total:,}" if total is not None else ""))
 

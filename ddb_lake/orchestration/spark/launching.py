@@ -84,7 +84,7 @@ def launch(
     """Run the job and return its last message. Raises the job's refusal, or TerminalError if it ended without a message."""
     extras = job_extras(settings, table, action, uris, options)
     spark = settings.spark
-    assert spark.launch is not None, "asked before"
+    assert spark.launch is not None, "the caller has checked it"
     invocation: Any
     if spark.launch.type == "process":
         client = dg.PipesSubprocessClient()

@@ -54,7 +54,7 @@ def covered_until_s(lake: Lake, table: TableSettings) -> int | None:
 
 
 def past_due(lake: Lake, table: TableSettings) -> str | None:
-    """Why windows may be due, from the lake's state alone; None if none can be. DynamoDB is not asked."""
+    """Why windows may be due, from the lake's state alone; None if none can be. It calls no AWS service."""
     wanted = wanted_increments(table)
     loaded_s = covered_until_s(lake, table) if wanted is not None else None
     if wanted is None or loaded_s is None or _until_s(lake) - loaded_s < seconds(wanted.every):

@@ -401,8 +401,8 @@ class StreamReader:
         """Records of the shard went before they were read: that is recorded first, then reading goes on."""
         now_us = self._now_us()
         stream: StreamPosition = self._state.position(arn)
-        said = "records of a shard were trimmed after 24 hours, before they were read"
-        self._record(checkpoints.trimmed(stream.lineage[shard_id].since_us, now_us, said))
+        reason = "records of a shard were trimmed after 24 hours, before they were read"
+        self._record(checkpoints.trimmed(stream.lineage[shard_id].since_us, now_us, reason))
         lineage = shards.restarted(stream.lineage, shard_id, now_us - RETENTION_US)
         self._places = self._state.with_lineage(arn, lineage)
 

@@ -88,7 +88,7 @@ def merge_work(lake: Lake, table: TableSettings) -> Work | None:
 
 
 def export_work(lake: Lake, table: TableSettings) -> Work | None:
-    """The lake's incremental exports end so long ago that a window may be due. DynamoDB is not asked."""
+    """The lake's incremental exports end so long ago that a window may be due. It calls no AWS service."""
     reason = past_due(lake, table)
     return None if reason is None else Work(table.name, "export", reason)
 

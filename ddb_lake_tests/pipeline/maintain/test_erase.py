@@ -48,7 +48,7 @@ from ddb_lake_tests.support.erased_values import files_with
 from ddb_lake_tests.support.export_files import MINUTE_US, T0_US, change, full, increment, item, land
 from ddb_lake_tests.support.folder_lake import lake
 from ddb_lake_tests.support.history_steps import run_step, steps
-from ddb_lake_tests.support.killed_steps import _instrumented
+from ddb_lake_tests.support.killed_steps import instrumented
 from ddb_lake_tests.support.lake_contents import small_scenario
 
 NAME = "orders"
@@ -279,7 +279,7 @@ def with_crash_after(opened: Lake, step: int, run: Callable[[Lake], Any]) -> boo
             raise Crash
 
     try:
-        with _instrumented(step_passed):
+        with instrumented(step_passed):
             run(opened)
     except Crash:
         return True
@@ -380,7 +380,7 @@ def test_apply_during_an_erasure_and_erasure_during_an_apply_lose_nothing(tmp_pa
                 with ground.lake() as other:
                     second(other)
 
-        with ground.lake() as opened, _instrumented(step_passed):
+        with ground.lake() as opened, instrumented(step_passed):
             first(opened)
 
     def applied(opened: Lake) -> None:

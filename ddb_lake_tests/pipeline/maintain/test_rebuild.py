@@ -44,7 +44,7 @@ from ddb_lake_tests.support.export_files import HOUR_US, MINUTE_US, T0_US, chang
 from ddb_lake_tests.support.folder_lake import lake
 from ddb_lake_tests.support.format_1 import make_format_1
 from ddb_lake_tests.support.history_steps import differences, run_step, steps
-from ddb_lake_tests.support.killed_steps import _instrumented
+from ddb_lake_tests.support.killed_steps import instrumented
 from ddb_lake_tests.support.lake_contents import small_scenario
 from ddb_lake_tests.support.lost_files import LOSSES
 
@@ -118,7 +118,7 @@ def test_rebuild_that_is_killed_at_any_point_ends_exactly_and_readers_are_never_
 
         with lake(tmp_path / "lake", scenario.table, scenario.key_names, **settings) as opened:
             try:
-                with _instrumented(step_passed):
+                with instrumented(step_passed):
                     rebuild_table(opened, scenario.table, exports, without_exports=not exports)
             except Crash:
                 kills += 1
