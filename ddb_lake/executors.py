@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
-from ddb_lake.aws.session import expect_bucket_owners
+from ddb_lake.aws.session import expect_bucket_owners, s3_endpoint
 from ddb_lake.config import LakeSettings, TableSettings
 from ddb_lake.errors import ConfigError
 from ddb_lake.lake.catalog import LakeCatalog
@@ -58,5 +58,5 @@ def open_lake(
         )
     if settings.bucket_owners:
         expect_bucket_owners(settings.bucket_owners)
-    with LakeCatalog(settings) as catalog:
+    with LakeCatalog(settings, s3_endpoint) as catalog:
         yield Lake(settings, catalog, EXECUTORS, progress=progress, warn=warn)

@@ -1,7 +1,7 @@
 """The one way to make boto3 sessions and clients: from the standard AWS variables, with an assumed role if configured.
 
-`AWS_ENDPOINT_URL` is one of these variables. boto3 is imported when the first session is made, because many commands of a local
-lake do not call AWS. Lambda handlers make clients themselves, with shorter time-outs.
+`AWS_ENDPOINT_URL` is one of these variables, and a profile can name an endpoint. boto3 is imported when the first session is made,
+because many commands of a local lake do not call AWS. Lambda handlers make clients themselves, with shorter time-outs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from functools import lru_cache
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ddb_lake.core.operations.retry_policy import ATTEMPTS, CONNECT_TIMEOUT_S, READ_TIMEOUT_S
 
@@ -91,6 +91,8 @@ def client(service: str, region: str | None = None, role_arn: str | None = None,
     return made
 
 
+_ENDPOINT_SETTING: Final = "endpoint_url"
+
 _EXPECTED_OWNERS: dict[str, str] = {}
 """The account of each bucket whose owner is known. Names of buckets are unique, so it is one fact for the whole process."""
 
@@ -138,5 +140,25 @@ def s3_access() -> S3Access | None:
         key_id=frozen.access_key or "",
         secret=frozen.secret_key or "",
         session_token=frozen.token,
-        endpoint_url=os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"),
+        endpoint_url=s3_endpoint(),
     )
+
+
+def s3_endpoint() -> str | None:
+    """The endpoint of S3 that the environment or the profile names; None for that of AWS.
+
+    botocore has no public function for the endpoint of a profile, so the endpoints of two clients are compared.
+    """
+    if given := os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"):
+        return given
+    from botocore.config import Config
+    from botocore.session import Session
+
+    if _ENDPOINT_SETTING not in repr(Session().full_config):  # clients take time
+        return None
+    without = Config(ignore_configured_endpoint_urls=True)  # type: ignore[call-arg]  # the stubs of botocore lack it
+    with _MAKING:
+        current = session(_region_of_environment())
+        configured = current.client("s3").meta.endpoint_url
+        aws = current.client("s3", config=without).meta.endpoint_url
+    return None if configured == aws else configured

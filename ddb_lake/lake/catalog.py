@@ -11,7 +11,7 @@ import os
 import re
 import sqlite3
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,8 +81,10 @@ class LakeCatalog:
         is_local: whether the files of the tables are in folders of this machine. A REST catalog can place them anywhere.
     """
 
-    def __init__(self, settings: LakeSettings) -> None:
+    def __init__(self, settings: LakeSettings, s3_endpoint: Callable[[], str | None] = lambda: None) -> None:
+        """`s3_endpoint`: the endpoint of S3, or None for that of AWS. It is called before a catalog with files elsewhere is connected."""
         self.settings = settings
+        self._s3_endpoint = s3_endpoint
         self.warehouse = location_of(settings.warehouse)
         self.kind = settings.catalog_type
         self.has_own_database = self.kind == "sql" and settings.catalog.uri is None and settings.has_local_warehouse
@@ -475,7 +477,8 @@ class LakeCatalog:
     def _properties(self) -> dict[str, Any]:
         """The properties of pyiceberg's catalog that are the same for each kind, and those of the configuration."""
         settings = self.settings.catalog
-        return {"warehouse": settings.warehouse or self.warehouse, **_aws_properties(), **settings.properties}
+        endpoint = None if self.is_local else self._s3_endpoint()
+        return {"warehouse": settings.warehouse or self.warehouse, **_aws_properties(endpoint), **settings.properties}
 
     def _open(self) -> Catalog:
         settings = self.settings.catalog
@@ -516,13 +519,15 @@ def _is_concurrent_creation(error: BaseException) -> bool:
     return isinstance(error, NamespaceAlreadyExistsError)
 
 
-def _aws_properties() -> dict[str, str]:
+def _aws_properties(endpoint: str | None) -> dict[str, str]:
     """pyiceberg's settings for S3 and Glue from the standard AWS variables, which its file access does not read itself.
+
+    `endpoint`: that of S3, if it is known; None: that of the variables.
 
     The client of Glue is boto3's, which does not read `AWS_REGION`.
     """
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     found = {
         "s3.region": region,
         "client.region": region,

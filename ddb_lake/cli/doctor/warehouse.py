@@ -55,13 +55,14 @@ def examine_bucket(subject: LakeSubject) -> Iterator[Finding]:
 
 def examine_catalog(subject: LakeSubject) -> Iterator[Finding]:
     """The catalog can be reached, and lists its tables."""
+    from ddb_lake.aws.session import s3_endpoint
     from ddb_lake.lake.catalog import LakeCatalog
 
     settings = subject.settings
     if has_local_warehouse(subject) and settings.catalog.uri is None and not _folder(subject).exists():
         yield ok("it is created with the first table")
         return
-    with LakeCatalog(settings) as catalog:
+    with LakeCatalog(settings, s3_endpoint) as catalog:
         if catalog.kind == "glue" and subject.credentials is None:
             yield unknown("whether the catalog answers", "Glue needs AWS credentials")
             return
