@@ -16,6 +16,7 @@ import pytest
 from ddb_lake.aws.session import session
 from ddb_lake.sandbox import Sandbox, create_orders_table
 from ddb_lake_tests.support.command_line import Run
+from ddb_lake_tests.support.effort import cases
 from ddb_lake_tests.support.sandbox_steps import make_stream
 
 STREAMS = "warehouse: warehouse\ntables:\n  - {name: orders, changes: {streams: true}}\n"
@@ -122,7 +123,11 @@ def test_wrong_configuration_ends_with_status_2(
     assert "orders" not in leases.read_text(), "another follower need not wait"
 
 
-def test_follower_runs_until_sigterm_and_ends_with_status_0(account: Sandbox, project: Path) -> None:
+@pytest.mark.parametrize("configuration", cases([STREAMS, FAN_OUT], quick=[STREAMS]), ids=["streams", "fan-out"])
+def test_follower_runs_until_sigterm_and_ends_with_status_0(
+    account: Sandbox, project: Path, configuration: str
+) -> None:
+    (project / "ddb_lake.yaml").write_text(configuration)
     command = [sys.executable, "-m", "ddb_lake.cli", "follow", "--interval", "1s", "--json"]
     with subprocess.Popen(
         command, cwd=project, env=dict(os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -130,11 +135,13 @@ def test_follower_runs_until_sigterm_and_ends_with_status_0(account: Sandbox, pr
         assert process.stdout is not None
         events = _until(process.stdout, "new", 1)
         _order(account, "2")
+        account.settle()
         events += _until(process.stdout, "rows", 2)
         process.send_signal(signal.SIGTERM)
         rest, errors = process.communicate()
         events += [json.loads(line) for line in rest.splitlines()]
         assert process.returncode == 0, errors
+        assert "Traceback" not in errors
     assert [event["event"] for event in events if event["event"] in ("failed", "stopped")] == ["stopped"]
 
 
