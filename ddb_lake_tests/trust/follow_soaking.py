@@ -12,6 +12,7 @@ For half of the time, the first follower is not ended, while the second is and a
 from __future__ import annotations
 
 import errno
+import faulthandler
 import json
 import multiprocessing
 import os
@@ -72,6 +73,9 @@ CATCH_UP_S = 300.0
 STOPPING_S = 120.0
 COMPACT_EVERY_S = 20.0
 CLEAN_EVERY_S = 60.0
+STACKS = "stacks"
+"""The file to which a follower that does not end writes what its threads do."""
+
 SPARED = 0.25, 0.75
 """The shares of the time between which the first follower is not ended."""
 MOST_GROWTH = 1.25
@@ -217,10 +221,12 @@ def _follow(folder: Path, service: Any, journal_path: Path) -> None:
     journal, stop = _Journal(journal_path), threading.Event()
     follow.COMPACT_EVERY_S, follow.CLEAN_EVERY_S = COMPACT_EVERY_S, CLEAN_EVERY_S
     with (
+        (folder / STACKS).open("w", encoding="utf-8") as stacks,
         stopped_by(stop, signal.SIGTERM),
         _faults(folder / "faults", journal),
         open_lake(_settings(folder / "lake")) as lake,
     ):
+        faulthandler.register(signal.SIGUSR1, stacks)
         _follower(lake, service, journal).run(stop)
 
 
@@ -303,15 +309,20 @@ class _Process:
         os.kill(self.process.pid, number)
         self.is_paused = number == signal.SIGSTOP
 
-    def end(self, number: signal.Signals) -> int | None:
-        """End the process by a signal; its exit status (None: it did not end)."""
+    def end(self, number: signal.Signals, meanwhile: Callable[[], None] = lambda: None) -> int | None:
+        """End the process by a signal; its exit status (None: it did not end). Calls `meanwhile` again and again until it has ended."""
         assert self.process is not None
         if self.is_paused:
             self.signal(signal.SIGCONT)
         self.signal(number)
-        self.process.join(STOPPING_S)
+        until = time.monotonic() + STOPPING_S
+        while self.process.exitcode is None and time.monotonic() < until:
+            self.process.join(STEP_S)
+            meanwhile()
         status = self.process.exitcode
         if status is None:
+            self.signal(signal.SIGUSR1)  # it writes what its threads do
+            self.process.join(STEP_S)
             self.process.kill()
             self.process.join()
         return status
@@ -412,9 +423,15 @@ class _Run:
         return True
 
     def _stop(self, one: _Process) -> None:
-        """End a process by SIGTERM. While it starts, the signal itself ends it; later it completes what is in progress."""
-        if (status := one.end(signal.SIGTERM)) not in (0, -signal.SIGTERM):
-            self.done.differences.append(f"after SIGTERM a follower ended with status {status}")
+        """End a process by SIGTERM. While it starts, the signal itself ends it; later it completes what is in progress.
+
+        Faults whose time is over end meanwhile: a paused follower may have the catalog's lock.
+        """
+        status = one.end(signal.SIGTERM, lambda: self.end_faults(time.monotonic()))
+        if status not in (0, -signal.SIGTERM):
+            stacks = self.folder / STACKS
+            doing = stacks.read_text(encoding="utf-8") if status is None and stacks.exists() else ""
+            self.done.differences.append(f"after SIGTERM a follower ended with status {status}\n{doing}".strip())
 
     def _restart(self, one: _Process) -> None:
         one.begin()

@@ -113,13 +113,15 @@ class Follower:
     _gaps: dict[str, tuple[Gap, ...]] = field(default_factory=dict)
     _examined_at: dict[str, float] = field(default_factory=dict)
     _worked: set[str] = field(default_factory=set)
+    _stop: Event = field(default_factory=Event)
 
     def run(self, stop: Event) -> None:
-        """Follow until `stop` is set. The commit that is in progress then is completed, and the leases are released.
+        """Follow until `stop` is set. The turn or work that is in progress then is completed, and the leases are released.
 
         Raises:
             UsageError: a table that this process has not followed yet cannot be followed with this configuration.
         """
+        self._stop = stop
         self._renew()
         threads = [
             *self._start_reading(stop),
@@ -182,9 +184,11 @@ class Follower:
         self._renew()
         due = [table for table in self._followed() if table.is_due(self.options)]
         for table in due:
+            if self._stop.is_set():
+                return True
             self._turn(table)
             self._renew()
-        return self._compact_if_due() or self._tick_if_due() or bool(due)
+        return self._stop.is_set() or self._compact_if_due() or self._tick_if_due() or bool(due)
 
     # --- reading
 
@@ -338,6 +342,8 @@ class Follower:
         for table, error in plan.failed.items():
             self._failed(table, error)
         for work in plan.work:
+            if self._stop.is_set():
+                break  # the next follower plans it again
             try:
                 self.listener.work(work, self._do(work))
             except Exception as error:  # the work of the other tables continues after any error

@@ -30,7 +30,7 @@ from ddb_lake.pipeline.capture.streams import LOOK_EVERY_S
 from ddb_lake.pipeline.follow import follower as follow
 from ddb_lake.pipeline.follow.follower import COMPACT_EVERY_S, ONCE_ATTEMPTS, TICK_S, Follower
 from ddb_lake.pipeline.follow.leases import read_leases, working_followers
-from ddb_lake.pipeline.follow.table import FollowOptions
+from ddb_lake.pipeline.follow.table import FollowedTable, FollowOptions
 from ddb_lake.pipeline.maintain import compact
 from ddb_lake_tests.support.effort import examples
 from ddb_lake_tests.support.fault_marks import fault
@@ -210,6 +210,30 @@ def test_follower_that_reads_once_gives_up_a_table_that_is_throttled_without_an_
         service.throttles = 10_000
         found.follower().once()
         assert [type(error) for error in found.heard.errors] == [ThrottledError] * ONCE_ATTEMPTS
+
+
+def test_follower_that_is_stopped_begins_no_further_turn_and_no_planned_work(
+    tmp_path: Path, service: SimulatedStreams
+) -> None:
+    """Guards SIGTERM: with many tables, or a catalog that makes each commit wait, the process would be killed in a commit."""
+    with following(tmp_path, service) as found:
+        service.write(1, 1)
+        follower, stop = found.follower(), Event()
+        other = mock.Mock(spec=FollowedTable, reader=None, waiting_bytes=0)
+        other.name = "other"
+        follower.tables = {NAME: follower.tables[NAME], "other": other}
+        follower.keeper = None
+        with (
+            mock.patch.object(found.heard, "turn", side_effect=lambda _: stop.set()),
+            mock.patch.object(follow, "run_work") as planned,
+            mock.patch.object(follow, "apply_planned", planned),
+        ):
+            follower.tables[NAME].turn()
+            follower.tables[NAME].read(1 << 20)
+            follower.run(stop)
+        assert found.items() == found.expected() != []
+        assert not other.turn.called
+        assert not planned.called
 
 
 def test_follower_that_stops_hands_over_at_once(tmp_path: Path, service: SimulatedStreams) -> None:
