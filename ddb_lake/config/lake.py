@@ -196,6 +196,10 @@ class SparkSettings(Settings):
         return memory_bytes(self.memory)
 
 
+SHORTEST_SENSOR_S = 5
+LONGEST_SENSOR_S = 30
+"""Limits of the interval of Dagster's sensor, in seconds. The health checks expect a tick each `LONGEST_SENSOR_S`."""
+
 Automation = Literal["sensor", "exports", "content", "daily", "checks", "sources", "compaction", "dbt", "following"]
 """What Dagster can start by itself: the sensor, the schedules by their kind, and the sensor of assets that follow others."""
 
@@ -248,6 +252,11 @@ class LakeSettings(Settings):
         description="Dagster: runs of the code location use one process, and not one more for each step. It sets the `executor` of the"
         " code location, so leave it out if another part of the project sets one.",
     )
+    sensor_interval: Duration | None = Field(
+        None,
+        description="Dagster: how often the sensor looks for landed objects and finished exports, `5s` to `30s`; default: `30s`, and `5s`"
+        " if a table has `changes.notifications`. Dagster's daemon looks at its sensors every 5 s.",
+    )
     hash_key: HashKeySettings | None = Field(
         None,
         description="Where the key of hashed attributes is (`columns: {a: {hash: true}}`); one key for all tables.",
@@ -267,6 +276,21 @@ class LakeSettings(Settings):
     @property
     def _named_tables(self) -> tuple[TableSettings, ...]:
         return tuple(table for table in self.tables if table.match is None)
+
+    @field_validator("sensor_interval")
+    @classmethod
+    def _valid_interval(cls, interval: str | None) -> str | None:
+        if interval is not None and not SHORTEST_SENSOR_S <= seconds(interval) <= LONGEST_SENSOR_S:
+            raise ValueError(f"{interval!r}: the sensor's interval is {SHORTEST_SENSOR_S}s to {LONGEST_SENSOR_S}s")
+        return interval
+
+    @property
+    def sensor_interval_s(self) -> int:
+        """The time from one tick of Dagster's sensor to the next, in seconds."""
+        if self.sensor_interval is not None:
+            return seconds(self.sensor_interval)
+        notified = any(table.changes is not None and table.changes.notifications for table in self.tables)
+        return SHORTEST_SENSOR_S if notified else LONGEST_SENSOR_S
 
     @field_validator("tables")
     @classmethod

@@ -13,12 +13,13 @@ from ddb_lake.checks.check import Check, Subject
 from ddb_lake.checks.kept import keep_outcomes
 from ddb_lake.checks.registry import CHECKS, checks_of_writer
 from ddb_lake.config import TableSettings
+from ddb_lake.config.lake import LONGEST_SENSOR_S
 from ddb_lake.core.capture.health import Sign, sensor_sign
 from ddb_lake.core.operations.display_text import escape_controls, escape_markdown
 from ddb_lake.core.verify.outcome import GREEN, Figures, Listing, Outcome
 from ddb_lake.orchestration.failures import failures
 from ddb_lake.orchestration.heartbeats import beating
-from ddb_lake.orchestration.sensor import INTERVAL_S, sensor_name
+from ddb_lake.orchestration.sensor import sensor_name
 from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.stages import Stage
@@ -165,4 +166,4 @@ def read_sensor_sign(instance: dg.DagsterInstance, sensor: str, now_us: int) -> 
         for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
     ]
     is_off = bool(states) and all(state.status.value == "STOPPED" for state in states)
-    return sensor_sign(max(ticks_us, default=None), now_us, INTERVAL_S, is_off, sensor)
+    return sensor_sign(max(ticks_us, default=None), now_us, LONGEST_SENSOR_S, is_off, sensor)

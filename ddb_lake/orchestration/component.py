@@ -106,6 +106,11 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
             description="Runs of the code location use one process, and not one more for each step: sets its `executor`."
         ),
     ] = False
+    sensor_interval: Annotated[
+        str | None,
+        text_resolver(),
+        Field(description="How often the sensor looks for landed objects and finished exports, `5s` to `30s`."),
+    ] = None
     hash_key: Annotated[_HashKey, settings_resolver(HashKeySettings)] = None
     tables: Annotated[_Tables, settings_resolver(TableSettings, many=True)] = ()
     translation: Annotated[TranslationFn[LakeAsset] | None, _TRANSLATION] = None
@@ -187,7 +192,7 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
             return self._with_inventory(context).build_defs(context)
         launching.check_installed(self.settings, self.settings.tables)
         lake = self._lake_name(context)
-        own = lake_definitions(lake, self._assets_by_table, self._open, self.execute, self.settings.starts)
+        own = lake_definitions(lake, self._assets_by_table, self._open, self.execute, self.settings)
         models = dbt_definitions(lake, self.settings, self._assets_by_table)
         merged = dg.Definitions.merge(own, models) if models is not None else own
         following = self.settings.starts("following")

@@ -1,11 +1,12 @@
 """A lake's assets, checks, jobs, sensor and schedules, put together."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, TypeAlias
 
 import dagster as dg
 
 from ddb_lake.checks.registry import HOURLY_OPS, ON_REQUEST_OP
+from ddb_lake.config import LakeSettings
 from ddb_lake.config.lake import Automation
 from ddb_lake.orchestration.assets.changes import ApplyConfig
 from ddb_lake.orchestration.assets.compaction import compact_job
@@ -59,7 +60,7 @@ def lake_definitions(
     tables: Mapping[str, TableAssets],
     open_lake: OpenLake,
     execute: Execute,
-    starts: Callable[[Automation], bool],
+    settings: LakeSettings,
 ) -> dg.Definitions:
     """Return all definitions of a lake.
 
@@ -68,7 +69,7 @@ def lake_definitions(
         tables: the assets by table.
         open_lake: opens the lake; takes the run's log, or None in the sensor.
         execute: does the work of an op.
-        starts: whether Dagster starts the sensor, or schedules of a kind, by itself.
+        settings: of the lake: what Dagster starts by itself, and the sensor's interval.
     """
     if not tables:
         return dg.Definitions()
@@ -77,7 +78,7 @@ def lake_definitions(
         assets += _writers(lake, one, open_lake, execute)
     hourly = check_definitions(lake, HOURLY_OPS, tables, open_lake)
     on_request = check_definitions(lake, [ON_REQUEST_OP], tables, open_lake)
-    overview = lake_page_asset(lake, tables, open_lake, is_scheduled=starts("checks"))
+    overview = lake_page_asset(lake, tables, open_lake, is_scheduled=settings.starts("checks"))
     observe = source_job(lake, tables)
     compact = compact_job(lake, tables, open_lake)
     jobs: list[Any] = [compact, observe]
@@ -85,16 +86,15 @@ def lake_definitions(
     jobs += sync
     if streams := streams_job(lake, tables):
         jobs.append(streams)
-    sensor_status = dg.DefaultSensorStatus.RUNNING if starts("sensor") else dg.DefaultSensorStatus.STOPPED
 
     def status(automation: Automation) -> dg.DefaultScheduleStatus:
-        return dg.DefaultScheduleStatus.RUNNING if starts(automation) else dg.DefaultScheduleStatus.STOPPED
+        return dg.DefaultScheduleStatus.RUNNING if settings.starts(automation) else dg.DefaultScheduleStatus.STOPPED
 
     return dg.Definitions(
         assets=[*assets, overview],
         asset_checks=[*hourly, *on_request],
         jobs=jobs,
-        sensors=[planning_sensor(lake, tables, jobs, lambda: open_lake(None), sensor_status)] if sync else [],
+        sensors=[planning_sensor(lake, tables, jobs, lambda: open_lake(None), settings)] if sync else [],
         schedules=[
             *export_schedules(lake, tables.values(), status("exports")),
             *content_schedules(lake, tables.values(), status("content")),

@@ -2,8 +2,8 @@
 
     python -m ddb_lake_tests.benchmarks.sensor LANDED WAREHOUSE
 
-One object at a time is dropped, at a chance moment between two ticks, when the last one's run has ended. It is visible
-when a query of another process finds its rows; the lake is queried four times a second. Prints the rounds as JSON.
+The sensor has its shortest interval. One object at a time is dropped, at a chance moment between two ticks, when the last one's run
+has ended. It is visible when a query of another process finds its rows; the lake is queried four times a second. Prints the rounds as JSON.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ import dagster as dg
 import yaml
 
 from ddb_lake.config import load_settings
+from ddb_lake.config.lake import SHORTEST_SENSOR_S
 from ddb_lake.executors import open_lake
 from ddb_lake.orchestration.open_project import dagster_home, write_code
 from ddb_lake.orchestration.run_requests import LAKE_TAG, UNFINISHED, sync_job_name
-from ddb_lake.orchestration.sensor import INTERVAL_S, sensor_name
+from ddb_lake.orchestration.sensor import sensor_name
 from ddb_lake.orchestration.web_server import Interrupts, end_group
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake_tests.benchmarks.data import KEY, TABLE
@@ -47,7 +48,15 @@ def main(landed: str, warehouse: str) -> None:
     file = place / "lake.yaml"
     table = {"name": TABLE, "key": list(KEY), "changes": {"uri": str(landing)}}
     file.write_text(
-        yaml.safe_dump({"warehouse": warehouse, "run_automatically": True, "tables": [table]}), encoding="utf-8"
+        yaml.safe_dump(
+            {
+                "warehouse": warehouse,
+                "run_automatically": True,
+                "sensor_interval": f"{SHORTEST_SENSOR_S}s",
+                "tables": [table],
+            }
+        ),
+        encoding="utf-8",
     )
     os.environ.pop("DAGSTER_HOME", None)
     home = dagster_home(place)
@@ -75,7 +84,7 @@ def _daemon(home: Path, file: Path) -> Iterator[None]:
 
 def _round(instance: dg.DagsterInstance, lake: Lake, landing: Path, number: int, file: Path) -> dict[str, Any]:
     """Drop one object and wait until its rows are there: seconds, and where they went."""
-    time.sleep(random.Random(number).uniform(0, INTERVAL_S))
+    time.sleep(random.Random(number).uniform(0, SHORTEST_SENSOR_S))
     hour = landing / datetime.now(UTC).strftime("%Y/%m/%d/%H")
     hour.mkdir(parents=True, exist_ok=True)
     before, state = _changed(lake), _state(lake)

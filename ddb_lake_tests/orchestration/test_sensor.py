@@ -7,11 +7,13 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from pydantic import ValidationError
 
+from ddb_lake import DynamoDBLakeComponent
 from ddb_lake.aws.objects import ObjectRef, ObjectStore
 from ddb_lake.core.capture.leases import FRESH_US
 from ddb_lake.errors import UsageError
-from ddb_lake.orchestration.sensor import INTERVAL_S, NOTIFIED_INTERVAL_S, arrivals_sensor
+from ddb_lake.orchestration.sensor import arrivals_sensor
 from ddb_lake.pipeline.follow.leases import LeaseKeeper
 from ddb_lake.pipeline.plan import due, planner
 from ddb_lake_tests.support.dagster_folders import FolderLake, inserted
@@ -101,12 +103,38 @@ def test_fault_of_one_table_is_logged_and_the_others_are_served(
     assert [request.tags["ddb_lake/reason"] for request in requests] == ["orders: 1 landed object is not applied"]
 
 
-@pytest.mark.parametrize(("changes", "expected_s"), [({}, INTERVAL_S), ({"notifications": QUEUE}, NOTIFIED_INTERVAL_S)])
-def test_lake_that_receives_notifications_ticks_sooner(
-    folder_lake: Make, changes: dict[str, str], expected_s: int
-) -> None:
-    other = {"name": "other", "key": ["k"], "changes": {"uri": "s3://landed/other/", **changes}}
-    assert arrivals_sensor(folder_lake(others=[other]).defs).minimum_interval_seconds == expected_s
+@pytest.mark.parametrize(
+    ("changes", "interval", "expected_s"), [({}, None, 30), ({"notifications": QUEUE}, None, 5), ({}, "10s", 10)]
+)
+def test_sensor_ticks_at_its_interval(changes: dict[str, str], interval: str | None, expected_s: int) -> None:
+    """The daemon waits for a multiple of 5 s that is greater than the definition's interval, so that one is a second shorter."""
+    table: Any = {"name": "other", "key": ["k"], "changes": {"uri": "s3://landed/other/", **changes}}
+    component = DynamoDBLakeComponent(warehouse="lake", sensor_interval=interval, tables=(table,))
+    sensor = arrivals_sensor(dg.build_defs_for_component(component))
+    assert sensor.minimum_interval_seconds == expected_s - 1
+    assert component.settings.sensor_interval_s == expected_s
+
+
+def test_run_without_a_partition_names_one_and_applies_nothing(folder_lake: Make) -> None:
+    """As `dg launch --job` starts it. Dagster's framework cannot report the result of such a run."""
+    lake = folder_lake()
+    lake.land("2025/02/03/04/a", inserted(1))
+    assert not lake.run("changes/orders", "current/orders").success
+    (failed,) = lake.instance.get_runs()
+    events = (entry.dagster_event for entry in lake.instance.all_logs(failed.run_id))
+    (failure,) = (event for event in events if event is not None and event.is_step_failure)
+    message = str(failure.step_failure_data.error)
+    assert "the run has no partition" in message
+    assert f"`--partition {datetime.now(UTC).date()}`" in message
+    assert "`ddb-lake sync orders`" in message
+    with lake.opened() as opened:
+        assert opened.changes("orders") is None
+
+
+@pytest.mark.parametrize("interval", ["4s", "31s", "1h"])
+def test_interval_that_the_daemon_or_the_health_checks_cannot_have_is_refused(interval: str) -> None:
+    with pytest.raises(ValidationError, match="the sensor's interval is 5s to 30s"):
+        DynamoDBLakeComponent(warehouse="lake", sensor_interval=interval)
 
 
 def test_sensor_is_stopped_at_the_start(folder_lake: Make) -> None:

@@ -74,6 +74,7 @@ class Applying:
         result: CurrentResult | None = None
         try:
             if self._assets.keys("changes") and self._assets.key("changes") in self._selected:
+                self._require_partition()
                 applied = self._apply(config)
                 yield from self._changes(applied)
                 result = applied.current.get(self._name)
@@ -130,6 +131,17 @@ class Applying:
         """The arrival hours of each partition of the run."""
         partitions = _partitions(self._assets)
         return {key: partitions.hours(key) for key in self._context.partition_keys}
+
+    def _require_partition(self) -> None:
+        """Raise UsageError for a run without a partition, such as one of a job by `dg launch`: Dagster could not report its result."""
+        if self._context.has_partition_key or self._context.has_partition_key_range:
+            return
+        latest = _partitions(self._assets).definition.get_last_partition_key()
+        raise UsageError(
+            "the run has no partition: name the time (UTC) in which the objects landed",
+            table=self._name,
+            hint=f"add `--partition {latest}` to the command, or apply all that has landed with `ddb-lake sync {self._name}`",
+        )
 
     def _changes(self, applied: ApplyResult) -> Iterator[Event]:
         """The changelog's materialization, with the rows of each partition, and what other tables got of the objects."""
