@@ -115,6 +115,7 @@ TABLE: tuple[Examination[TableSubject], ...] = (
         "correct `hash_key`, or allow this identity to read the key",
         subject.has_catalog_here,
     ),
+    Examination("daily", table_values.examine_days, "allow this identity to list `landing`", subject.has_rows_here),
     Examination("erasures", table_values.examine_erasures, "run `ddb-lake status`", subject.has_rows_here),
     Examination("settings", table_values.examine_settings, "run `ddb-lake status`", subject.has_rows_here),
     Examination("key", source_table.examine_key, "add `key: [...]` to the table", subject.omits_key),

@@ -6,7 +6,11 @@ from collections.abc import Iterator
 
 from ddb_lake.cli.doctor.finding import Finding, fail, ok, warn
 from ddb_lake.cli.doctor.subject import TableSubject
+from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.time_text import time_text
+
+_DAYS = 5
+"""The days that a finding names at most."""
 
 
 def examine_protection(subject: TableSubject) -> Iterator[Finding]:
@@ -54,6 +58,24 @@ def examine_erasures(subject: TableSubject) -> Iterator[Finding]:
             f"an erasure that began {time_text(begun_us)} is not complete: files may have the items",
             f"run `ddb-lake erase {name}` again with the same keys",
         )
+
+
+def examine_days(subject: TableSubject) -> Iterator[Finding]:
+    """Each day from `daily_states.start` to the newest kept one has its file, which any clean-up of the bucket can delete."""
+    from ddb_lake.executors import open_lake
+    from ddb_lake.pipeline.read.daily_snapshots import missing_days
+
+    name = subject.settings.name
+    with open_lake(subject.lake.settings) as lake:
+        missing = missing_days(lake, name)
+    if missing:
+        shown = ", ".join(map(str, missing[:_DAYS])) + (", …" if len(missing) > _DAYS else "")
+        yield warn(
+            f"{count_text(len(missing), 'day')} since `daily_states.start` {'has' if len(missing) == 1 else 'have'} no file: {shown}",
+            f"materialize these partitions of `daily/{name}` in Dagster, or set a later `daily_states.start`",
+        )
+    elif subject.settings.daily_states is not None:
+        yield ok("each day from `daily_states.start` to the newest one has its file")
 
 
 def examine_values(subject: TableSubject) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
 
 from ddb_lake.core.layout.table_names import DAILY, DAYS_FOLDER
 from ddb_lake.engine.session import Session
@@ -37,15 +38,35 @@ def daily_snapshots_sql(lake: Lake, session: Session, name: str) -> tuple[str, l
     Raises:
         UsageError: no day is kept yet.
     """
-    folder = daily_folder(lake, name)
-    refs = lake.objects.list(folder) if lake.objects.reachable(folder) else ()
-    uris = [ref.uri for ref in refs if _FILE_NAME.fullmatch(ref.uri.rpartition("/")[2])]
+    uris = list(_files(lake, name).values())
     if not uris:
         raise UsageError(
             f"{name}{DAILY}: no day is kept yet", hint=f"materialize partitions of `daily/{name}` in Dagster"
         )
     selects = [f"SELECT *{rename} FROM read_parquet({literal(uri)})" for uri, rename in _renamed(session, uris)]
     return " UNION ALL BY NAME ".join(selects), uris
+
+
+def missing_days(lake: Lake, name: str) -> list[date]:
+    """The days without a file, from `daily_states.start` to the newest kept day; to the day before yesterday if none is kept.
+
+    A file was deleted, or the day was never made. Empty without `daily_states`.
+    """
+    settings = lake.table(name).daily_states
+    if settings is None:
+        return []
+    kept = {date.fromisoformat(file.removesuffix(".parquet")) for file in _files(lake, name)}
+    last = max(kept, default=lake.now().date() - timedelta(days=2))
+    days = (settings.start + timedelta(days=number) for number in range((last - settings.start).days + 1))
+    return [day for day in days if day not in kept]
+
+
+def _files(lake: Lake, name: str) -> dict[str, str]:
+    """The addresses of the files of a table's kept days, by their names."""
+    folder = daily_folder(lake, name)
+    refs = lake.objects.list(folder) if lake.objects.reachable(folder) else ()
+    files = {ref.uri.rpartition("/")[2]: ref.uri for ref in refs}
+    return {file: uri for file, uri in files.items() if _FILE_NAME.fullmatch(file)}
 
 
 def _renamed(session: Session, uris: Sequence[str]) -> Iterator[tuple[str, str]]:
