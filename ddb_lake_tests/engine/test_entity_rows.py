@@ -54,7 +54,7 @@ def _divided(rules: list[EntityRule], rows: list[tuple[str, int | None, str | No
         ]
 
 
-@examples(25, 100, 500)
+@examples(25, 500)
 @given(
     patterns=st.lists(st.fixed_dictionaries({}, optional={"PK": pattern_texts()}), min_size=1, max_size=4),
     keys=st.lists(st.tuples(st.text("ab#{*\\\n.é\0🙂", min_size=1, max_size=8), st.integers(-20, 20)), unique=True),

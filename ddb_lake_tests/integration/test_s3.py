@@ -128,6 +128,7 @@ def test_lake_in_s3_is_verified_and_repaired_from_its_source_and_from_an_export(
     assert verify_scan(lake, "orders", read_rate=None).outcome == "equal"
 
 
+@pytest.mark.exhaustive
 def test_lake_in_s3_is_restored_as_of_a_time_and_goes_on_where_it_was_broken_off(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +155,7 @@ def test_lake_in_s3_is_restored_as_of_a_time_and_goes_on_where_it_was_broken_off
     assert scan(stand.sandbox, "copy") == then
 
 
+@pytest.mark.exhaustive
 def test_day_of_a_lake_in_s3_is_replaced_when_it_is_made_again(stand: Stand) -> None:
     stand.wait(24 * 60)
     stand.put("later", total="1")

@@ -43,8 +43,11 @@ SHARED_FIXTURE: Final = (*BY_CHANCE, HealthCheck.function_scoped_fixture)
 LONG: Final = (
     "browser/test_ui.py",
     "cli/test_demo_run.py",
+    "dbt/test_columns.py",
     "dbt/test_dagster.py",
     "dbt/test_history.py",
+    "dbt/test_models.py",
+    "engine/native/test_without_kernel.py",
     "infra/test_calls.py",
     "infra/test_templates.py",
     "integration/test_damage.py",
@@ -56,6 +59,7 @@ LONG: Final = (
     "spark/test_spark.py",
     "trust/test_losing.py",
     "trust/test_run_death.py",
+    "trust/test_verify_s3_faults.py",
 )
 """Modules with a test or a fixture that takes 10 s of processor time or more, in `make test` or in an exhaustive run."""
 

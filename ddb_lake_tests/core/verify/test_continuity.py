@@ -63,7 +63,7 @@ def _is_walk(changes: Sequence[KeyChange]) -> bool:
     return all(b.before in (None, a.after) for a, b in pairwise(changes))
 
 
-@examples(quick=60, exhaustive=600, every=5000)
+@examples(quick=60, exhaustive=2000, every=5000)
 @given(trails(), st.randoms(use_true_random=False))
 def test_complete_trail_has_no_break_in_any_order_of_its_instants(
     walked: list[KeyChange], chance: random.Random
@@ -71,7 +71,7 @@ def test_complete_trail_has_no_break_in_any_order_of_its_instants(
     assert key_breaks(shuffled(walked, chance)) == []
 
 
-@examples(quick=60, exhaustive=600, every=5000)
+@examples(quick=60, exhaustive=2000, every=5000)
 @given(trails(unknown=False, longest=7), st.sets(st.integers(0, 6)), st.randoms(use_true_random=False))
 def test_trail_with_known_images_has_a_break_if_no_order_of_its_instants_is_a_walk(
     walked: list[KeyChange], lost: set[int], chance: random.Random
@@ -80,7 +80,7 @@ def test_trail_with_known_images_has_a_break_if_no_order_of_its_instants_is_a_wa
     assert bool(key_breaks(left)) != can_be_walked(left)
 
 
-@examples(quick=60, exhaustive=400, every=3000)
+@examples(quick=60, exhaustive=1200, every=3000)
 @given(trails(), st.sets(st.integers(0, 8)), st.randoms(use_true_random=False))
 def test_break_spans_the_time_of_a_missing_change(
     walked: list[KeyChange], lost: set[int], chance: random.Random
@@ -90,7 +90,7 @@ def test_break_spans_the_time_of_a_missing_change(
         assert any(found.from_us <= us <= found.to_us for us in gone)
 
 
-@examples(quick=60, exhaustive=400, every=3000)
+@examples(quick=60, exhaustive=1200, every=3000)
 @given(trails(), st.randoms(use_true_random=False))
 def test_sequence_numbers_order_records_before_their_times(walked: list[KeyChange], chance: random.Random) -> None:
     told = [c._replace(sequence=at, time_us=c.time_us + chance.randint(-1, 1)) for at, c in enumerate(walked)]
@@ -114,7 +114,7 @@ def test_break_names_the_records_on_both_sides_of_it() -> None:
     assert found == [Break(1, 5, frozenset("a"), frozenset("b"))]
 
 
-@examples(quick=40, exhaustive=250, every=2000)
+@examples(quick=40, exhaustive=800, every=2000)
 @given(trails(), st.sampled_from(("both", "either")), st.randoms(use_true_random=False))
 def test_two_sources_of_one_table_have_no_break(walked: list[KeyChange], kind: str, chance: random.Random) -> None:
     """Each change is in both sources, or in turns of a minute in one of them."""
@@ -141,7 +141,7 @@ def test_change_that_neither_of_two_sources_has_is_a_break() -> None:
 # --- the boundary with an export
 
 
-@examples(quick=60, exhaustive=500, every=4000)
+@examples(quick=60, exhaustive=1600, every=4000)
 @given(trails(), st.integers(-6, 24), st.integers(-1, 1), st.randoms(use_true_random=False))
 def test_export_of_a_complete_trail_has_no_break(
     walked: list[KeyChange], at: int, skew: int, chance: random.Random

@@ -221,10 +221,10 @@ def test_large_documents_are_left_to_sql() -> None:
     assert ["n.is_read" in query for query in queries] == [True, True, False]
 
 
-@pytest.mark.parametrize("seed", cases(range(40), quick=[0], exhaustive=range(5)))
+@pytest.mark.parametrize("seed", cases(range(40), quick=[0], exhaustive=range(3)))
 def test_mutated_lines_are_projected_alike(session: Session, seed: int) -> None:
     chance = random.Random(seed)
-    for _ in range(by_effort(3, 20)):
+    for _ in range(by_effort(3, 4, 20)):
         known = [chance.choice(READ) for _ in range(6)]
         lines = []
         for _ in range(12):
