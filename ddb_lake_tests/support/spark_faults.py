@@ -27,7 +27,8 @@ def write_then_die(task: WriteShare) -> Written:
 def write_new_then_die(task: WriteNew) -> tuple[list[str], Figures]:
     """As `write_then_die`, of changes; the worker lives, and starts another executor."""
     written = write_new(task)
-    _die("apply", written[0], lambda: _executor_and_worker()[1:])
+    staged = {file.path for file in task.files}  # the next attempt may return them too
+    _die("apply", [path for path in written[0] if path not in staged], lambda: _executor_and_worker()[1:])
     return written
 
 
