@@ -192,9 +192,10 @@ class LocalDeduplicator:
         session, files = self._session, self._staged.files
         staged_rows = self._rows(objects)
         rows = with_arrival_hours(session, staged_rows, [(number, o.hour_us) for number, o in objects])
-        staged: int = session.value(f"SELECT count(*) FROM {rows}")
         # images are large, and are read when they are written
-        new = NewRows.first_of_each(session, RECORD_IDENTITY, without_images(rows, write.erased))
+        new = NewRows.of(session, RECORD_IDENTITY, f"SELECT * FROM {without_images(rows, write.erased)}")
+        staged = new.count()
+        new.remove_repeated()
         refused = new.remove_erased(write.erased)
         candidates = candidate_files(table, new.times())
         if candidates:
@@ -341,8 +342,22 @@ class NewRows:
     @classmethod
     def first_of_each(cls, session: Session, identity: tuple[str, ...], rows: str) -> NewRows:
         """Of the rows of a relation that are the same, the first: in the object of the least number, at the least offset."""
-        order = f'PARTITION BY {identity[0]} ORDER BY _object, "offset"'
-        return cls.of(session, identity, f"SELECT * FROM {rows} QUALIFY row_number() OVER ({order}) = 1")
+        found = cls.of(session, identity, f"SELECT * FROM {rows}")
+        found.remove_repeated()
+        return found
+
+    def remove_repeated(self) -> None:
+        """Of the rows that are the same, leave the first: in the object of the least number, at the least offset.
+
+        Few rows are repeated as a rule, so only these are sorted.
+        """
+        unique = self.identity[0]
+        repeated = f"SELECT {unique} FROM {self} GROUP BY {unique} HAVING count(*) > 1"
+        order = f'PARTITION BY n.{unique} ORDER BY n._object, n."offset"'
+        self.session.con.execute(
+            f"DELETE FROM {self} WHERE rowid IN (SELECT n.rowid FROM {self} n SEMI JOIN ({repeated}) r"
+            f" ON r.{unique} = n.{unique} QUALIFY row_number() OVER ({order}) > 1)"
+        )
 
     def remove_known(self, known: str) -> None:
         """Remove the rows that the relation `known` has."""

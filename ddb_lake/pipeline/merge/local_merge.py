@@ -57,7 +57,8 @@ class LocalMerge:
         writer = FileWriter.for_table(session.con, table, metadata)
         size = self._plan.mean_item_bytes(session)
         added = with_memory(session, lambda: writer.write(rows, metadata, split=True, row_bytes=size))
-        return added, writer.write_deletes_by_file(f"({self._plan.deleted_positions})")
+        session.keep("deleted_positions", self._plan.deleted_positions)  # they are read once for each data file
+        return added, writer.write_deletes_by_file("deleted_positions")
 
     def close(self) -> None:
         """Do nothing: the plan is deleted with the session."""
