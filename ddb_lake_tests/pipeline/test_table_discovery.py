@@ -137,6 +137,13 @@ def inventory_of(settings: LakeSettings, world: World) -> Inventory:
     return refresh(Inventory(), listed(settings, world), START)
 
 
+def test_first_entry_has_the_table_although_a_later_one_with_other_tags_names_it_too() -> None:
+    settings = lake({"match": "prod-{name}", "match_tags": {"team": "a"}}, {"match": "*", "match_tags": {"lake": "*"}})
+    world = {"prod-a": {"team": "a", "lake": "x"}, "prod-b": {"team": "b", "lake": "x"}, "prod-c": {"team": "b"}}
+    tables = expanded(settings, inventory_of(settings, world), "test").tables
+    assert [(one.name, one.source_name) for one in tables] == [("a", "prod-a"), ("prod-b", "prod-b")]
+
+
 def test_settings_of_the_entry_are_those_of_each_table_and_the_key_is_that_of_dynamodb() -> None:
     settings = lake(
         {
