@@ -22,7 +22,7 @@ import orjson
 from ddb_lake.core.decode.fast_path import EXPORT_LINE_PATTERN
 from ddb_lake.core.schema.table_schema import ANY, Column, Path, Projector, TableSchema, pointer
 from ddb_lake.engine.line_check import LineCheck
-from ddb_lake.engine.native.items import ROW_TYPE, ItemReader, KnownAttribute
+from ddb_lake.engine.native.items import ItemReader, KnownAttribute
 from ddb_lake.engine.native.library import load
 from ddb_lake.engine.sql import carried, identifier, literal, literals
 
@@ -52,8 +52,8 @@ LOOKED_UP = 50
 LOOKED_UP_BY_KERNEL = 100
 """The same if the record kernel reads most documents. The others are looked up."""
 
-LARGE_DOCUMENT_BYTES = 8 * 1024
-"""The mean size of documents that are not read by the kernel: it copies the texts of a batch, beside the memory limit of DuckDB."""
+LARGE_DOCUMENT_BYTES = 32 * 1024
+"""The mean size of documents that are not read by the kernel: it gets a copy of a batch, beside the memory limit of DuckDB."""
 
 _NOTHING: Final = {"_": "JSON"}
 """The structure of an object none of whose members are read. DuckDB refuses an empty one and, since 2.0, an empty name."""
@@ -112,9 +112,10 @@ class Projection:
             if self._reaches(path):
                 self._node(path).nullable = True
         self._mark(self._root)
-        library = load().library if document_bytes < LARGE_DOCUMENT_BYTES else None
+        library = load().library if document_bytes < LARGE_DOCUMENT_BYTES and _is_read_by_kernel(self._root) else None
         most = LOOKED_UP if library is None else LOOKED_UP_BY_KERNEL
         self._looked_up: list[str] | None = [] if 0 < len(schema.columns) + self._nullable(self._root) <= most else None
+        self._native: list[str] | None = None if library is None or self._looked_up is None else []
         self._raw: dict[str, str] = {}
         self._quick: dict[str, str] = {}
         self._maps = [self._at or "$"]
@@ -140,9 +141,9 @@ class Projection:
             con.create_function(self._function, project, ["VARCHAR"], struct, type="arrow", null_handling="special")
             return
         if self._kernel is not None:
-            con.create_function(
-                self._read, self._kernel.read, ["VARCHAR"], ROW_TYPE, type="arrow", null_handling="special"
-            )
+            fields = [f"{_field(place)} {sql_type(kind)}" for place, kind in enumerate(self._native or ())]
+            row = f"STRUCT({', '.join(['is_read BOOLEAN', *fields])})"
+            con.create_function(self._read, self._kernel.read, ["VARCHAR"], row, type="arrow", null_handling="special")
         projector = Projector(self.schema)
 
         def rescue(text: str | None) -> str | None:
@@ -166,6 +167,7 @@ class Projection:
         item = f"json_extract(item, {literal(self._at)})" if self._at else "item"
         raws = _named(self._raw)
         quick = _named(self._quick)
+        native = [] if self._kernel is None else ["n"]
         columns = [f"{self._values[c]} AS {carried(c.name)}" for c in self.schema.columns]
         pieces = ", ".join(self._pieces)
         held = f"nullif(concat_ws(',', {pieces}), '')" if pieces else "NULL::VARCHAR"
@@ -179,7 +181,7 @@ class Projection:
             f"SELECT {', '.join([*columns, rescued, *handed[1:]])} FROM ("
             f"SELECT {', '.join(['*', *_named(self._counts)])} FROM ("
             f"SELECT {', '.join(['*', *quick])}, CASE WHEN is_read THEN NULL {keys} END AS k FROM ("
-            f"SELECT {', '.join([*handed, *raws])}, is_read FROM ("
+            f"SELECT {', '.join([*handed, *raws, *native])}, is_read FROM ("
             f"SELECT {', '.join(handed)}, {self._parsed()} FROM {self._read_by_kernel(source, handed)}))))"
         )
 
@@ -203,23 +205,23 @@ class Projection:
 
     def _item_reader(self, library: Any | None) -> ItemReader | None:
         """What reads items by the record kernel; None if the kernel is not used, or does not read such attributes."""
-        if library is None or not self._looked_up:
+        if self._native is None or self._looked_up is None:
             return None
         item = KnownAttribute.of_pointers([path.removeprefix(self._at) for path in self._looked_up])
-        return None if item is None else ItemReader(library, self._member_name, item, len(self._looked_up))
+        assert item is not None, "each path has a type tag, and no map is read twice"
+        return ItemReader(library, self._member_name, item, self._native)
 
     def _read_by_kernel(self, source: str, handed: list[str]) -> str:
-        """The relation `source`, with the column `n` (`engine.native.items.ROW_TYPE`) if the kernel is used."""
+        """The relation `source`, with the column `n` (a row of `engine.native.items.ItemReader`) if the kernel is used."""
         if self._kernel is None:
             return source
         return f"(SELECT {', '.join(handed)}, {self._read}(item) AS n FROM {source})"
 
     def _parsed(self) -> str:
         """SQL of two columns: `s`, the known attributes of a document, as a list of their texts or a struct; and `is_read`, whether the
-        kernel read the document. If it did, the document is valid, and has no other attribute and no other type."""
-        if self._kernel is not None and self._looked_up is not None:
-            looked_up = f"json_extract_string(item, {literals(self._looked_up)})"
-            return f"CASE WHEN n.is_read THEN n.texts ELSE {looked_up} END AS s, n.is_read AS is_read"
+        kernel read the document. If it did, `s` is NULL, `n` has the values, and there is no other attribute and no other type."""
+        if self._kernel is not None:
+            return f"CASE WHEN n.is_read THEN NULL ELSE {self._struct()} END AS s, n, n.is_read AS is_read"
         return f"{self._struct()} AS s, false AS is_read"
 
     def _struct(self) -> str:
@@ -311,8 +313,12 @@ class Projection:
         elif column.role == "declared":
             return self._scalars(column, node, struct, where)
         else:
-            raw = self._add_raw(node, column.tag, struct, where)
-            self._values[column] = self._value(column, raw)
+            typed = column.type if column.tag == "N" and column.type not in ("string", "double") else None
+            raw = self._add_raw(node, column.tag, struct, where, typed)
+            value = self._value(column, raw)
+            if typed and self._native is not None:
+                value = f"CASE WHEN is_read THEN n.{_field(len(self._native) - 1)} ELSE {value} END"
+            self._values[column] = value
             self._add_pieces(column, raw)
             if column.tag in ("L", "M"):
                 self._json.append(f"{raw}::VARCHAR")
@@ -366,9 +372,10 @@ class Projection:
         self._raw[name] = expression
         return name
 
-    def _add_raw(self, node: _Node, tag: str, struct: str, where: str) -> str:
+    def _add_raw(self, node: _Node, tag: str, struct: str, where: str, typed: str | None = None) -> str:
+        """Add a value, as it is in JSON. Returns its name. `typed`: the type of the number that the kernel reads in its place."""
         if self._looked_up is not None:
-            return self._add_looked_up(self._looked_up, tag, f"{where}/{tag}")
+            return self._add_looked_up(self._looked_up, tag, f"{where}/{tag}", typed)
         if node.in_struct:
             return self._add(f"{struct}.{identifier(tag)}")
         found = f"json_extract(item, {literal(where + '/' + tag)})"
@@ -378,24 +385,35 @@ class Projection:
             return self._add(f"{found}::BOOLEAN")
         return self._add(f"{found}::VARCHAR[]" if tag in _SET_SHAPES else found)
 
-    def _add_looked_up(self, paths: list[str], tag: str, path: str) -> str:
+    def _add_looked_up(self, paths: list[str], tag: str, path: str, typed: str | None) -> str:
         """Add a value that is looked up. Lists and maps are returned as JSON text, strings as they are."""
         if tag in ("L", "M"):
             return self._add_json_looked_up(paths, "{" if tag == "M" else "[", path)
         paths.append(path)
         text = f"s[{len(paths)}]"
         if tag in ("S", "N", "B"):
-            return self._add(text)
+            return self._add_read(text, typed or "string")
         if tag in ("BOOL", "NULL"):
-            return self._add(f"CASE WHEN {text} = 'true' THEN true WHEN {text} = 'false' THEN false END")
-        return self._add(f"from_json({_begun(text, '[')}, '[\"VARCHAR\"]')")
+            return self._add_read(
+                f"CASE WHEN {text} = 'true' THEN true WHEN {text} = 'false' THEN false END", "boolean"
+            )
+        return self._add_read(f"from_json({_begun(text, '[')}, '[\"VARCHAR\"]')", "list<string>")
 
     def _add_json_looked_up(self, paths: list[str], bracket: str, path: str) -> str:
         """Add an object or a list that is looked up as JSON text; `bracket`: its first character."""
         paths.append(path)
-        raw = self._add(_begun(f"s[{len(paths)}]", bracket))
+        raw = self._add_read(_begun(f"s[{len(paths)}]", bracket), "string")
         self._dirty.append(f"NOT coalesce(json_valid({raw}), true)")
         return raw
+
+    def _add_read(self, looked_up: str, kind: str) -> str:
+        """Add a value that is looked up, or that the kernel reads as a `kind`. It is NULL for a number that the kernel reads as such."""
+        if self._native is None:
+            return self._add(looked_up)
+        self._native.append(kind)
+        if kind in ("string", "boolean", "list<string>"):
+            looked_up = f"CASE WHEN is_read THEN n.{_field(len(self._native) - 1)} ELSE {looked_up} END"
+        return self._add(looked_up)
 
     def _add_length(self, node: _Node, tag: str, raw: str) -> None:
         """Add the least number of bytes of a value, with its name, its type and the comma after it.
@@ -464,6 +482,14 @@ class Projection:
 def _field(index: int) -> str:
     """The name of a field in the result of `engine.wide_projection`: the number of a column; the last one is `_rescued`."""
     return f'"{index}"'
+
+
+def _is_read_by_kernel(node: _Node) -> bool:
+    """Whether the kernel reads the columns at a path and below it: no values with their tags, and no map as a whole beside its members."""
+    tags = {column.tag for column in node.columns}
+    return (
+        ANY not in tags and not ("M" in tags and node.members) and all(map(_is_read_by_kernel, node.members.values()))
+    )
 
 
 def _begun(text: str, bracket: str) -> str:

@@ -16,6 +16,12 @@ POINTERS: Final = (
     "/map/M/a/S", "/map/M/ü~1~0/N", "/map/M/deep/M/x/S", "/map/M/deep/M/y/L", "/map/NULL",
 )  # fmt: skip
 
+TYPES: Final = (
+    "string", "decimal(38,3)", "boolean", "string", "string", "boolean", "boolean", "list<string>", "list<string>", "list<string>",
+    "string", "string", "string", "long", "string", "string", "boolean",
+)  # fmt: skip
+"""The types of columns for the values of `POINTERS`. The numbers of some items of `READ` do not fit."""
+
 READ: Final[tuple[Item, ...]] = (
     {"id": {"S": "k"}},
     {"n": {"N": "-12.5"}, "id": {"S": 'ü€😀"\\\b\f\n\r\t/\u007f\u2028'}},
@@ -39,6 +45,8 @@ READ: Final[tuple[Item, ...]] = (
         "id": {"S": ""},
     },
     {"map": {"NULL": True}, "n": {"N": "9" * 38}},
+    {"map": {"M": {"ü/~": {"N": "-9223372036854775808"}}}, "n": {"N": "-" + "9" * 35 + ".999"}},
+    {"map": {"M": {"ü/~": {"N": "9223372036854775807"}}}, "n": {"N": "0.1"}, "ss": {"SS": ["longer than twelve"] * 9}},
 )
 """Items that the kernel reads."""
 

@@ -15,7 +15,7 @@ SWITCH: Final = "DDB_LAKE_NATIVE"
 LIBRARY: Final = Path(__file__).with_name("record_kernel.so")
 """The compiled kernel, with the same name on every platform."""
 
-VERSION: Final = 2
+VERSION: Final = 3
 """The version of the kernel's interface, as in `record_kernel.c`. A library of another version is not used."""
 
 TEXT_COLUMNS: Final = ("event_id", "keys", "new_image", "old_image", "kinesis_sequence", "shard", "_key")
@@ -75,9 +75,24 @@ class Attribute(ctypes.Structure):
     _fields_ = (
         ("name", ctypes.c_char_p),
         ("name_length", _I64),
-        ("text", ctypes.c_int32 * len(TAGS)),
+        ("column", ctypes.c_int32 * len(TAGS)),
         ("first", ctypes.c_int32),
         ("members", ctypes.c_int32),
+    )
+
+
+class Column(ctypes.Structure):
+    """`Column` of record_kernel.c, where the members are described."""
+
+    _fields_ = (
+        ("kind", ctypes.c_int32),
+        ("whole", ctypes.c_int32),
+        ("scale", ctypes.c_int32),
+        ("valid", _POINTER),
+        ("values", _POINTER),
+        ("texts", _POINTER),
+        ("capacity", _I64),
+        ("count", _I64),
     )
 
 
@@ -92,11 +107,10 @@ class Items(ctypes.Structure):
         ("member_length", _I64),
         ("attributes", _POINTER),
         ("attribute_count", _I64),
-        ("texts", _I64),
+        ("columns", _POINTER),
+        ("column_count", _I64),
         ("read", _POINTER),
-        ("bytes", _POINTER),
-        ("starts", _POINTER),
-        ("valid", _POINTER),
+        ("unescaped", _POINTER),
     )
 
 
@@ -123,7 +137,11 @@ def load(path: Path = LIBRARY) -> Kernel:
         version, sizes = library.ddb_lake_version, (library.ddb_lake_batch_bytes, library.ddb_lake_items_bytes)
         for function in (version, *sizes, library.ddb_lake_read_records, library.ddb_lake_read_items):
             function.restype = _I64
-        if (version(), *(size() for size in sizes)) != (VERSION, ctypes.sizeof(Batch), ctypes.sizeof(Items)):
+        if (version(), *(size() for size in sizes)) != (
+            VERSION,
+            ctypes.sizeof(Batch),
+            sum(map(ctypes.sizeof, (Items, Column, Attribute))),
+        ):
             return Kernel(None, f"it has version {version()}, and this release needs {VERSION}: install ddb-lake again")
         library.ddb_lake_read_records.argtypes = [ctypes.POINTER(Batch)]
         library.ddb_lake_read_items.argtypes = [ctypes.POINTER(Items)]

@@ -8,7 +8,7 @@
    C99 and libc alone, without Python's headers: one library serves all versions of Python. Every read and write is checked
    against the end of its buffer. There is no state between calls, so threads may read at once, each with its own batch.
 
-   The last part reads items, such as the lines of an export, into the texts of known attributes, in the same way.
+   The last part reads items, such as the lines of an export, into Arrow columns of known attributes, in the same way.
 
    BLAKE2b: https://www.rfc-editor.org/rfc/rfc7693. MD5: https://www.rfc-editor.org/rfc/rfc1321. */
 
@@ -23,7 +23,7 @@
 #endif
 
 /* Change it with every change of Batch, of Items, or of what is accepted; library.py has the same number. */
-#define VERSION 2
+#define VERSION 3
 
 #define LONGEST_RECORD (4 << 20) /* bytes; a longer record is left to Python */
 #define DEEPEST 32               /* levels of M and L, as many as DynamoDB allows */
@@ -941,7 +941,7 @@ EXPORT int64_t ddb_lake_read_records(Batch *b) {
   return b->rows - before;
 }
 
-/* --- items as DynamoDB JSON, read into the texts of known attributes (items.py) */
+/* --- items as DynamoDB JSON, read into columns of known attributes (items.py) */
 
 #define ITEM_LEVELS 8    /* of maps and lists in an item: fast_path.py, _LEVELS */
 #define MOST_NAMES 64    /* members of a map that is kept as text; of a larger one, the names are not compared */
@@ -951,10 +951,24 @@ enum { TAG_S, TAG_N, TAG_B, TAG_BOOL, TAG_NULL, TAG_SS, TAG_NS, TAG_BS, TAG_MAP,
 typedef struct { /* a known attribute; the first one is the item */
   Bytes name;
   int64_t name_length;
-  int32_t text[TAGS]; /* by type tag, the place of its text in a row; negative if the tag is not expected */
-  int32_t first;      /* the first of its members, which follow each other */
-  int32_t members;    /* of a map whose members are known, whose text has no place */
+  int32_t column[TAGS]; /* by type tag, the column of its values; negative if the tag is not expected */
+  int32_t first;        /* the first of its members, which follow each other */
+  int32_t members;      /* of a map whose members are known, which has no column */
 } Attribute;
+
+enum { AS_TEXT, AS_LONG, AS_DECIMAL, AS_BOOLEAN, AS_TEXTS }; /* what a column holds; items.py has the same order */
+
+/* An Arrow column with a value for each document. A text is a view of 16 bytes: https://arrow.apache.org/docs/format/Columnar.html,
+   "Variable-size Binary View Layout". Its buffer is number 0, the documents, or 1, `unescaped`. */
+typedef struct {
+  int32_t kind;
+  int32_t whole, scale; /* the digits of a decimal before and behind its point */
+  uint8_t *valid;       /* bits */
+  uint8_t *values;      /* views, integers of 64 or 128 bits, bits, or for texts where those of each document begin: rows + 1 times 32 bits */
+  uint8_t *texts;       /* the views of the texts of all documents */
+  int64_t capacity;     /* of `texts`, in views */
+  int64_t count;        /* the result: the views that there are; those beyond the capacity were not written */
+} Column;
 
 typedef struct {
   /* the documents, as an Arrow array of strings */
@@ -965,21 +979,27 @@ typedef struct {
   int64_t member_length; /* negative: the document is the item */
   const Attribute *attributes;
   int64_t attribute_count;
-  int64_t texts; /* of a row */
-  /* the result, as Arrow arrays */
-  uint8_t *read;     /* bits: the document is an item of known attributes, and its texts are there; set to 0 by the caller */
-  uint8_t *bytes;    /* as many as the documents have */
-  int32_t *starts;   /* rows * texts + 1 */
-  uint8_t *valid;    /* rows * texts bits; set to 0 by the caller */
+  Column *columns;
+  int64_t column_count;
+  /* the result */
+  uint8_t *read;      /* bits: the document is an item of known attributes, and its values are there */
+  uint8_t *unescaped; /* the texts that had escapes; as many bytes as the documents have */
 } Items;
+
+typedef struct { /* of a column, in the document that is being read */
+  Bytes at; /* its text; NULL if there is no value */
+  size_t length;
+  int32_t buffer;     /* where the text is */
+  uint64_t low, high; /* of a number */
+} Value;
 
 typedef struct {
   const Items *items;
   Bytes end;
-  Span *found;     /* the texts of the row */
-  int64_t *seen;   /* by attribute: the last row that has it */
+  Value *found;       /* by column */
+  int64_t *seen;      /* by attribute: the last row that has it */
   int64_t row;
-  uint8_t *unescaped; /* the texts of the row that had escapes */
+  uint8_t *unescaped; /* behind the texts so far */
 } ItemReader;
 
 /* A string in base64, at its opening quotation mark: fast_path.py, _BINARY. */
@@ -1103,7 +1123,7 @@ static Bytes any_value(Bytes p, Bytes end, int levels) {
 }
 
 /* A string with its escapes resolved, at its opening quotation mark. */
-static Bytes item_string(ItemReader *r, Bytes p, Span *text) {
+static Bytes item_string(ItemReader *r, Bytes p, Value *text) {
   int escaped = 0;
   Bytes close;
   uint8_t *out;
@@ -1112,6 +1132,7 @@ static Bytes item_string(ItemReader *r, Bytes p, Span *text) {
   if (!close) return NULL;
   text->at = p + 1;
   text->length = (size_t)(close - p - 1);
+  text->buffer = escaped;
   if (!escaped) return close + 1;
   out = r->unescaped;
   text->at = out;
@@ -1134,30 +1155,71 @@ static Bytes item_string(ItemReader *r, Bytes p, Span *text) {
   return close + 1;
 }
 
+/* An unsigned number of 128 bits, times ten and plus a digit. */
+static void add_digit(Value *v, unsigned digit) {
+  uint64_t low, middle;
+  if (!v->high && v->low < (UINT64_C(1) << 60)) {
+    v->low = v->low * 10 + digit;
+    return;
+  }
+  low = (v->low & 0xffffffffU) * 10 + digit;
+  middle = (v->low >> 32) * 10 + (low >> 32);
+  v->low = (middle << 32) | (low & 0xffffffffU);
+  v->high = v->high * 10 + (middle >> 32);
+}
+
+/* The integer of a canonical number times ten to the power of `scale`; 0 if the number has more digits than a column holds. */
+static int scaled(Value *v, int whole, int scale) {
+  Bytes p = v->at, end = p + v->length;
+  int negative = *p == '-', digits = 0, fraction = 0;
+  v->low = v->high = 0;
+  p += negative;
+  if (*p == '0') p++;
+  for (; p < end && *p != '.'; p++, digits++) add_digit(v, *p - '0');
+  if (p < end)
+    for (p++; p < end; p++, fraction++) add_digit(v, *p - '0');
+  if (digits > whole || fraction > scale) return 0;
+  for (; fraction < scale; fraction++) add_digit(v, 0);
+  if (negative) {
+    v->low = ~v->low + 1;
+    v->high = ~v->high + !v->low;
+  }
+  return 1;
+}
+
+/* Whether a column holds a canonical number exactly; if so, its integer. */
+static int fits(const Column *c, Value *v) {
+  if (c->kind == AS_DECIMAL) return scaled(v, c->whole, c->scale);
+  return scaled(v, 19, 0) && v->high == (v->low >> 63 ? UINT64_MAX : 0);
+}
+
 static Bytes item_map(ItemReader *r, Bytes p, const Attribute *a, int levels);
 
 /* The value of a known attribute, at its opening brace. */
 static Bytes item_value(ItemReader *r, Bytes p, const Attribute *a, int levels) {
   int tag = 0;
-  int32_t text;
+  int32_t column;
   Bytes start;
   p = p ? type_tag(p, r->end, &tag) : NULL;
   if (!p) return NULL;
   start = p;
-  text = a->text[tag];
+  column = a->column[tag];
   if (tag == TAG_MAP && a->members)
     p = levels ? item_map(r, p, a, levels - 1) : NULL;
-  else if (text < 0)
+  else if (column < 0)
     return NULL;
   else if (tag == TAG_S)
-    p = item_string(r, p, &r->found[text]);
+    p = item_string(r, p, &r->found[column]);
   else {
     int quoted = tag == TAG_N || tag == TAG_B;
+    const Column *c = r->items->columns + column;
+    Value *found = r->found + column;
     p = content(p, r->end, tag, levels);
-    if (p) {
-      r->found[text].at = start + quoted;
-      r->found[text].length = (size_t)(p - start) - 2 * (size_t)quoted;
-    }
+    if (!p) return NULL;
+    found->at = start + quoted;
+    found->length = (size_t)(p - start) - 2 * (size_t)quoted;
+    found->buffer = 0;
+    if ((c->kind == AS_LONG || c->kind == AS_DECIMAL) && !fits(c, found)) return NULL;
   }
   return p && p < r->end && *p == '}' ? p + 1 : NULL;
 }
@@ -1198,50 +1260,94 @@ static Bytes document(ItemReader *r, Bytes p) {
   return p && p < r->end && *p == '}' ? p + 1 : NULL;
 }
 
-EXPORT int64_t ddb_lake_items_bytes(void) { return (int64_t)sizeof(Items); }
+/* A text of a buffer, as a view. */
+static void put_view(uint8_t *view, Bytes text, size_t length, int32_t buffer, Bytes buffer_start) {
+  int32_t size = (int32_t)length, offset;
+  memset(view, 0, 16);
+  memcpy(view, &size, 4);
+  if (length <= 12) {
+    memcpy(view + 4, text, length);
+    return;
+  }
+  offset = (int32_t)(text - buffer_start);
+  memcpy(view + 4, text, 4);
+  memcpy(view + 8, &buffer, 4);
+  memcpy(view + 12, &offset, 4);
+}
 
-/* Read documents. One that is not recognised entirely has no text, and its bit in `read` is 0. Returns the number of those that
-   were read; a negative number if there is no memory. */
+/* The texts of a set that was read, at its opening bracket. */
+static void put_texts(Column *c, Bytes p, Bytes end, Bytes data) {
+  while (++p < end && *p == '"') {
+    Bytes close = memchr(p + 1, '"', (size_t)(end - p - 1)); /* a set has no escapes */
+    if (c->count < c->capacity) put_view(c->texts + 16 * c->count, p + 1, (size_t)(close - p - 1), 0, data);
+    c->count++;
+    p = close + 1; /* a comma or the closing bracket */
+  }
+}
+
+/* Write a value, or NULL, into the row of a column. */
+static void put_value(const Items *items, Column *c, int64_t row, const Value *v) {
+  int valid = v && v->at;
+  set_bit(c->valid, row, valid);
+  switch (c->kind) {
+    case AS_TEXT:
+      if (valid) put_view(c->values + 16 * row, v->at, v->length, v->buffer, v->buffer ? items->unescaped : items->data);
+      else memset(c->values + 16 * row, 0, 16);
+      break;
+    case AS_LONG:
+      if (valid) memcpy(c->values + 8 * row, &v->low, 8);
+      else memset(c->values + 8 * row, 0, 8);
+      break;
+    case AS_DECIMAL:
+      if (valid) {
+        memcpy(c->values + 16 * row, &v->low, 8);
+        memcpy(c->values + 16 * row + 8, &v->high, 8);
+      } else
+        memset(c->values + 16 * row, 0, 16);
+      break;
+    case AS_BOOLEAN: set_bit(c->values, row, valid && *v->at == 't'); break;
+    default: {
+      int32_t count;
+      if (valid) put_texts(c, v->at, v->at + v->length, items->data);
+      count = (int32_t)c->count;
+      memcpy(c->values + 4 * (row + 1), &count, 4);
+    }
+  }
+}
+
+EXPORT int64_t ddb_lake_items_bytes(void) { return (int64_t)(sizeof(Items) + sizeof(Column) + sizeof(Attribute)); }
+
+/* Read documents. The values of one that is not recognised entirely are NULL, and its bit in `read` is 0. Returns the number of
+   those that were read; a negative number if there is no memory. */
 EXPORT int64_t ddb_lake_read_items(const Items *items) {
-  int64_t row, i, count = 0, longest = 0, texts = items->texts;
-  int64_t place = 0; /* in `bytes` */
-  uint8_t *scratch;
+  int64_t row, i, count = 0;
   ItemReader r;
   r.items = items;
-  for (row = 0; row < items->rows; row++)
-    if (items->offsets[row + 1] - items->offsets[row] > longest) longest = items->offsets[row + 1] - items->offsets[row];
-  r.found = malloc(((size_t)texts + 1) * sizeof *r.found);
+  r.unescaped = items->unescaped;
+  r.found = malloc(((size_t)items->column_count + 1) * sizeof *r.found);
   r.seen = malloc(((size_t)items->attribute_count + 1) * sizeof *r.seen);
-  scratch = malloc((size_t)longest + 1);
-  if (r.found && r.seen && scratch) {
+  if (r.found && r.seen) {
     for (i = 0; i < items->attribute_count; i++) r.seen[i] = -1;
-    items->starts[0] = 0;
+    for (i = 0; i < items->column_count; i++) {
+      items->columns[i].count = 0;
+      if (items->columns[i].kind == AS_TEXTS) memset(items->columns[i].values, 0, 4);
+    }
     for (row = 0; row < items->rows; row++) {
       Bytes p = items->data + items->offsets[row];
+      uint8_t *unescaped = r.unescaped;
       r.end = items->data + items->offsets[row + 1];
       r.row = row;
-      r.unescaped = scratch;
-      for (i = 0; i < texts; i++) r.found[i].at = NULL;
+      for (i = 0; i < items->column_count; i++) r.found[i].at = NULL;
       p = document(&r, p);
       if (p != r.end) p = NULL;
-      if (p) {
-        count++;
-        items->read[row >> 3] |= (uint8_t)(1 << (row & 7));
-      }
-      for (i = 0; i < texts; i++) {
-        int64_t at = row * texts + i;
-        if (p && r.found[i].at) {
-          memcpy(items->bytes + place, r.found[i].at, r.found[i].length);
-          place += (int64_t)r.found[i].length;
-          items->valid[at >> 3] |= (uint8_t)(1 << (at & 7));
-        }
-        items->starts[at + 1] = (int32_t)place;
-      }
+      set_bit(items->read, row, p != NULL);
+      if (p) count++;
+      else r.unescaped = unescaped;
+      for (i = 0; i < items->column_count; i++) put_value(items, items->columns + i, row, p ? r.found + i : NULL);
     }
   } else
     count = -1;
   free(r.found);
   free(r.seen);
-  free(scratch);
   return count;
 }

@@ -3,9 +3,10 @@
 
    records: the input is objects, each a text. Prints how many rows were read.
    items: the input is groups of documents, each behind the attributes that are known: whether a document has one member, and the
-   member's name; the number of attributes and of texts of a row; the attributes, each its name and the other members of
-   `Attribute`; the number of documents, and the documents. Reads each group at once, and each document alone, whose result must be
-   the same. Writes the results of the groups: `read`, `valid`, `starts` and `bytes`. */
+   member's name; the number of attributes and of columns; the attributes, each its name and the other members of `Attribute`; the
+   columns, each its kind and the digits of a decimal; the number of documents, and the documents. Reads each group at once, and each
+   document alone, whose result must be the same. Writes the results of all documents: whether it was read, and then for each column
+   whether there is a value, and the value; a set is the number of its texts, and the texts. */
 
 #include "../../../ddb_lake/engine/native/record_kernel.c"
 
@@ -124,54 +125,122 @@ static int read_objects(void) {
 
 static size_t bytes_of_bits(int64_t bits) { return (size_t)(bits + 7) / 8; }
 
-/* Reads documents into results of exactly the size that is needed. */
+static int bit(const uint8_t *bits, int64_t place) { return bits[place / 8] >> place % 8 & 1; }
+
+/* Reads documents into results of exactly the size that is needed: first without room for the texts of sets. */
 static void read_items(Items *items) {
-  int64_t places = items->rows * items->texts;
+  int64_t i, first;
   items->read = memory(bytes_of_bits(items->rows));
-  items->valid = memory(bytes_of_bits(places));
-  items->starts = memory((size_t)(places + 1) * 4);
-  items->bytes = memory((size_t)(items->offsets[items->rows] - items->offsets[0]));
-  memset(items->read, 0, bytes_of_bits(items->rows));
-  memset(items->valid, 0, bytes_of_bits(places));
-  if (ddb_lake_read_items(items) < 0) exit(2);
+  items->unescaped = memory((size_t)(items->offsets[items->rows] - items->offsets[0]));
+  for (i = 0; i < items->column_count; i++) {
+    static const size_t BITS[] = {128, 64, 128, 1, 32}; /* of a value, by kind */
+    Column *c = items->columns + i;
+    c->valid = memory(bytes_of_bits(items->rows));
+    c->values = memory(bytes_of_bits((int64_t)BITS[c->kind] * (items->rows + (c->kind == AS_TEXTS))));
+    c->texts = NULL;
+    c->capacity = 0;
+  }
+  first = ddb_lake_read_items(items);
+  for (i = 0; i < items->column_count; i++) {
+    items->columns[i].capacity = items->columns[i].count;
+    items->columns[i].texts = memory(16 * (size_t)items->columns[i].count);
+  }
+  if (first < 0 || ddb_lake_read_items(items) != first) exit(2);
 }
 
 static void free_result(Items *items) {
+  int64_t i;
+  for (i = 0; i < items->column_count; i++) {
+    free(items->columns[i].valid);
+    free(items->columns[i].values);
+    free(items->columns[i].texts);
+  }
   free(items->read);
-  free(items->valid);
-  free(items->starts);
-  free(items->bytes);
+  free(items->unescaped);
 }
 
-static int bit(const uint8_t *bits, int64_t place) { return bits[place / 8] >> place % 8 & 1; }
+typedef struct {
+  uint8_t *bytes;
+  size_t size, room;
+} Result;
+
+static void add(Result *to, const void *bytes, size_t size) {
+  if (to->size + size > to->room) {
+    to->room = 2 * (to->size + size);
+    to->bytes = realloc(to->bytes, to->room);
+    if (!to->bytes) exit(2);
+  }
+  memcpy(to->bytes + to->size, bytes, size);
+  to->size += size;
+}
+
+static void add_text(Result *to, const Items *items, const uint8_t *view) {
+  uint32_t size = load32(view);
+  const uint8_t *text = view + 4;
+  if (size > 12) {
+    text = (load32(view + 8) ? items->unescaped : items->data) + load32(view + 12);
+    if (memcmp(view + 4, text, 4)) exit(4);
+  }
+  add(to, view, 4);
+  add(to, text, size);
+}
+
+/* The result of a document. */
+static void add_result(Result *to, const Items *items, int64_t row) {
+  uint8_t flag = (uint8_t)bit(items->read, row);
+  int64_t i;
+  add(to, &flag, 1);
+  for (i = 0; i < items->column_count; i++) {
+    const Column *c = items->columns + i;
+    flag = (uint8_t)bit(c->valid, row);
+    add(to, &flag, 1);
+    if (!flag) continue;
+    if (c->kind == AS_TEXT) add_text(to, items, c->values + 16 * row);
+    else if (c->kind == AS_LONG) add(to, c->values + 8 * row, 8);
+    else if (c->kind == AS_DECIMAL) add(to, c->values + 16 * row, 16);
+    else if (c->kind == AS_BOOLEAN) {
+      flag = (uint8_t)bit(c->values, row);
+      add(to, &flag, 1);
+    } else {
+      uint32_t at = load32(c->values + 4 * row), end = load32(c->values + 4 * row + 4), count = end - at;
+      add(to, &count, 4);
+      for (; at < end; at++) add_text(to, items, c->texts + 16 * (size_t)at);
+    }
+  }
+}
 
 /* Whether a document alone gives the same result as within its group. */
 static int same_alone(const Items *group, int64_t row) {
-  int32_t offsets[2] = {0, 0}, start = group->starts[row * group->texts];
-  size_t size = (size_t)(group->offsets[row + 1] - group->offsets[row]);
+  int32_t offsets[2] = {0, 0};
+  size_t size = (size_t)(group->offsets[row + 1] - group->offsets[row]), columns = (size_t)group->column_count * sizeof(Column);
   uint8_t *data = memory(size);
-  int64_t i;
+  Result within, found;
   int same;
   Items alone = *group;
+  memset(&within, 0, sizeof within);
+  memset(&found, 0, sizeof found);
   offsets[1] = (int32_t)size;
   memcpy(data, group->data + group->offsets[row], size);
   alone.data = data;
   alone.offsets = offsets;
   alone.rows = 1;
+  alone.columns = memory(columns);
+  memcpy(alone.columns, group->columns, columns);
   read_items(&alone);
-  same = bit(alone.read, 0) == bit(group->read, row);
-  for (i = 0; i < group->texts; i++) {
-    same &= bit(alone.valid, i) == bit(group->valid, row * group->texts + i);
-    same &= alone.starts[i + 1] == group->starts[row * group->texts + i + 1] - start;
-  }
-  same = same && !memcmp(alone.bytes, group->bytes + start, (size_t)alone.starts[group->texts]);
+  add_result(&within, group, row);
+  add_result(&found, &alone, 0);
+  same = within.size == found.size && !memcmp(within.bytes, found.bytes, found.size);
   free_result(&alone);
+  free(alone.columns);
   free(data);
+  free(within.bytes);
+  free(found.bytes);
   return same;
 }
 
 static int read_group(void) {
   Items items;
+  Result result;
   Attribute *attributes;
   uint32_t has_member = word(), size;
   uint8_t *member = text(&size), *data = NULL;
@@ -182,15 +251,21 @@ static int read_group(void) {
   items.member = member;
   items.member_length = has_member ? (int64_t)size : -1;
   items.attribute_count = word();
-  items.texts = word();
+  items.column_count = word();
   attributes = memory((size_t)items.attribute_count * sizeof *attributes);
   items.attributes = attributes;
   for (i = 0; i < items.attribute_count; i++) {
     attributes[i].name = text(&size);
     attributes[i].name_length = size;
-    for (k = 0; k < TAGS; k++) attributes[i].text[k] = (int32_t)word();
+    for (k = 0; k < TAGS; k++) attributes[i].column[k] = (int32_t)word();
     attributes[i].first = (int32_t)word();
     attributes[i].members = (int32_t)word();
+  }
+  items.columns = memory((size_t)items.column_count * sizeof *items.columns);
+  for (i = 0; i < items.column_count; i++) {
+    items.columns[i].kind = (int32_t)word();
+    items.columns[i].whole = (int32_t)word();
+    items.columns[i].scale = (int32_t)word();
   }
   items.rows = word();
   offsets = memory((size_t)(items.rows + 1) * 4);
@@ -217,11 +292,12 @@ static int read_group(void) {
       fprintf(stderr, "document %lld alone gives another result\n", (long long)i);
       return 3;
     }
-  fwrite(items.read, 1, bytes_of_bits(items.rows), stdout);
-  fwrite(items.valid, 1, bytes_of_bits(items.rows * items.texts), stdout);
-  fwrite(items.starts, 4, (size_t)(items.rows * items.texts + 1), stdout);
-  fwrite(items.bytes, 1, (size_t)items.starts[items.rows * items.texts], stdout);
+  memset(&result, 0, sizeof result);
+  for (i = 0; i < items.rows; i++) add_result(&result, &items, i);
+  if (result.size) fwrite(result.bytes, 1, result.size, stdout);
+  free(result.bytes);
   free_result(&items);
+  free(items.columns);
   for (i = 0; i < items.attribute_count; i++) free((void *)attributes[i].name);
   free(attributes);
   free(member);

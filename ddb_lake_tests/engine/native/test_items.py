@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -24,7 +25,7 @@ from ddb_lake.engine.native.library import load
 from ddb_lake.engine.projection import LARGE_DOCUMENT_BYTES, Projection
 from ddb_lake.engine.session import Session, connect
 from ddb_lake_tests.support.effort import SHARED_FIXTURE, by_effort, cases, examples
-from ddb_lake_tests.support.kernel_items import LEFT, POINTERS, READ, line, mutated_lines
+from ddb_lake_tests.support.kernel_items import LEFT, POINTERS, READ, TYPES, line, mutated_lines
 from ddb_lake_tests.support.line_check import Recording
 from ddb_lake_tests.support.mutated_bytes import mutated
 from ddb_lake_tests.support.staged_objects import record_kernel
@@ -37,14 +38,19 @@ def on() -> Iterator[None]:
         yield
 
 
-def read(lines: Sequence[bytes], member: str | None = ITEM_MEMBER, pointers: Sequence[str] = POINTERS) -> list[Any]:
-    """The texts of each line; None for a line that is not read."""
+def read(
+    lines: Sequence[bytes],
+    member: str | None = ITEM_MEMBER,
+    pointers: Sequence[str] = POINTERS,
+    types: Sequence[str] | None = None,
+) -> list[Any]:
+    """The values of each line, by default their texts; None for a line that is not read."""
     item = KnownAttribute.of_pointers(pointers)
     assert item is not None
     array = pa.array(lines, pa.binary()).view(pa.string())
-    found = ItemReader(load().library, member, item, len(pointers)).read(array)
+    found = ItemReader(load().library, member, item, types or ["string"] * len(pointers)).read(array)
     assert found.validate(full=True) is None
-    return [row["texts"] if row["is_read"] else None for row in found.to_pylist()]
+    return [list(row.values())[1:] if row["is_read"] else None for row in found.to_pylist()]
 
 
 @cache
@@ -128,7 +134,7 @@ def test_many_lines_with_an_offset_and_items_without_a_member() -> None:
     assert read(bare, member=None) == expected
     item = KnownAttribute.of_pointers(POINTERS)
     assert item is not None
-    reader = ItemReader(load().library, None, item, len(POINTERS))
+    reader = ItemReader(load().library, None, item, ["string"] * len(POINTERS))
     array = pa.array(bare, pa.string())
     assert reader.read(array.slice(7, 0)).to_pylist() == []
     assert reader.read(array.slice(650)).to_pylist() == reader.read(array).to_pylist()[650:]
@@ -141,8 +147,8 @@ def test_arrays_of_any_layout() -> None:
     texts = [line(READ[0]).decode(), "", line(READ[0]).decode()]
     item = KnownAttribute.of_pointers(["/id/S"])
     assert item is not None
-    reader = ItemReader(load().library, ITEM_MEMBER, item, 1)
-    known, other = {"is_read": True, "texts": ["k"]}, {"is_read": False, "texts": [None]}
+    reader = ItemReader(load().library, ITEM_MEMBER, item, ["string"])
+    known, other = {"is_read": True, "0": "k"}, {"is_read": False, "0": None}
     whole = pa.array(texts, pa.string())
     _, offsets, data = whole.buffers()
     behind_null = pa.Array.from_buffers(pa.string(), 3, [pa.py_buffer(b"\x06"), offsets, data])
@@ -165,6 +171,63 @@ def test_pointers_of_something_else_are_not_read(pointers: list[str]) -> None:
 def test_mutated_lines_are_read_well_or_left(seed: int) -> None:
     read_well = sum(map(assert_read_well, mutated_lines(seed, 500)))
     assert 50 < read_well < 400  # it accepts and it refuses
+
+
+# --- columns of types
+
+
+def held(text: str | None, column_type: str) -> Any:
+    """The value of a column for the text that DuckDB looks up; `...` for a number that the column does not hold."""
+    if text is None or column_type == "string":
+        return text
+    if column_type in ("boolean", "list<string>"):
+        return json.loads(text)
+    number, limit = Decimal(text), Decimal(10) ** 35
+    if column_type == "long":
+        return int(number) if number == int(number) and -(2**63) <= number < 2**63 else ...
+    assert column_type == "decimal(38,3)"
+    return number if number.copy_abs() < limit and number.as_tuple().exponent >= -3 else ...  # type: ignore[operator]
+
+
+def assert_typed_well(texts: Sequence[bytes]) -> int:
+    """Each line that the kernel reads into texts has equal values in columns of types, or is left if one does not hold its number.
+    Returns how many were read into both."""
+    count = 0
+    for text, found in zip(read(texts), read(texts, types=TYPES), strict=True):
+        values = None if text is None else list(map(held, text, TYPES))
+        assert found == (None if values is None or ... in values else values)
+        count += found is not None
+    return count
+
+
+def test_columns_of_types_have_the_same_values() -> None:
+    numbers = [
+        f"{sign}{digits}" for sign in ("", "-") for digits in ("1", "12.345", "12.3456", "9" * 19, "9" * 20, "9" * 38)
+    ]
+    numbers += [
+        f"{sign}{2**power + more}" for sign in ("", "-") for power in (59, 60, 63, 64, 116) for more in (-1, 0, 1)
+    ]
+    numbers += ["0", "0.001", "-0.001", "0.0001", "9" * 35, f"1{'0' * 35}", f"-{'9' * 35}.999", f"{'9' * 35}.9991"]
+    items = [item for n in numbers for item in ({"n": {"N": n}}, {"map": {"M": {"ü/~": {"N": n}}}})]
+    read_well = assert_typed_well([line(item) for item in (*items, *READ, *LEFT)])
+    assert len(items) / 3 < read_well < len(items)
+
+
+@pytest.mark.parametrize("seed", cases(range(60), quick=[0], exhaustive=range(10)))
+def test_mutated_lines_have_the_same_values(seed: int) -> None:
+    assert 50 < assert_typed_well(list(mutated_lines(seed, 500))) < 450
+
+
+def test_sets_of_many_texts() -> None:
+    """More than the reader has room for at first, and then fewer."""
+    item = KnownAttribute.of_pointers(["/a/SS", "/b/NS"])
+    assert item is not None
+    reader = ItemReader(load().library, ITEM_MEMBER, item, ["list<string>", "list<string>"])
+    for size in (0, 1, 500, 3, 5000):
+        rows = [{"a": {"SS": [f"text {n}" for n in range(size)]}, "b": {"NS": ["1"] * (size // 2)}}] * 3
+        found = reader.read(pa.array([line(row).decode() for row in rows]))
+        assert found.validate(full=True) is None
+        assert found.to_pylist() == [{"is_read": True, "0": row["a"]["SS"], "1": row["b"]["NS"]} for row in rows]
 
 
 # --- the projection

@@ -6,7 +6,9 @@ import random
 import struct
 import subprocess
 from collections.abc import Iterator, Sequence
+from decimal import Context
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -16,7 +18,7 @@ from ddb_lake.engine.native.compiler import compiler
 from ddb_lake.engine.native.items import ItemReader, KnownAttribute
 from ddb_lake.engine.native.library import TAGS, load
 from ddb_lake.engine.native.reader import NativeReader
-from ddb_lake_tests.support.kernel_items import LEFT, POINTERS, READ, line, mutated_lines
+from ddb_lake_tests.support.kernel_items import LEFT, POINTERS, READ, TYPES, line, mutated_lines
 from ddb_lake_tests.support.kernel_objects import mutated_objects
 from ddb_lake_tests.support.staged_objects import record_kernel
 
@@ -89,16 +91,24 @@ def test_it_reads_changed_objects_without_a_fault(program: Path) -> None:
 # --- items
 
 
-def described(member: str | None, item: KnownAttribute, texts: int) -> bytes:
-    """The known attributes as the harness reads them."""
+def described(member: str | None, item: KnownAttribute, types: Sequence[str]) -> bytes:
+    """The known attributes and the columns as the harness reads them."""
     known, first = item.with_members(), 1
     found = struct.pack("<i", member is not None) + sized((member or "").encode())
-    found += struct.pack("<ii", len(known), texts)
+    found += struct.pack("<ii", len(known), len(types))
     for one in known:
         places = [one.places.get(tag, -1) for tag in TAGS]
         found += sized(one.name.encode()) + struct.pack(f"<{len(TAGS) + 2}i", *places, first, len(one.members))
         first += len(one.members)
-    return found
+    return found + b"".join(map(column, types))
+
+
+def column(column_type: str) -> bytes:
+    """A column as the harness reads it."""
+    if column_type.startswith("decimal"):
+        precision, scale = map(int, column_type[len("decimal(") : -1].split(","))
+        return struct.pack("<iii", 2, precision - scale, scale)
+    return struct.pack("<iii", ["string", "long", "", "boolean", "list<string>"].index(column_type), 0, 0)
 
 
 def with_cuts(chance: random.Random, documents: Sequence[bytes]) -> Iterator[bytes]:
@@ -109,21 +119,33 @@ def with_cuts(chance: random.Random, documents: Sequence[bytes]) -> Iterator[byt
             yield document[: chance.randrange(len(document) + 1)]
 
 
-def in_normal_build(documents: Sequence[bytes], member: str | None, item: KnownAttribute, texts: int) -> bytes:
-    """What the harness writes for a group, of the normal build."""
+def in_normal_build(
+    documents: Sequence[bytes], member: str | None, item: KnownAttribute, types: Sequence[str]
+) -> tuple[bytes, int]:
+    """What the harness writes for a group, and the number of documents that were read, of the normal build."""
     array = pa.array(documents, pa.binary()).view(pa.string())
-    found = ItemReader(load().library, member, item, texts).read(array)
-    read, strings = found.field("is_read"), found.field("texts").values
-    valid, starts, data = strings.buffers()
-    places = len(documents) * texts
-    used = int.from_bytes(starts[4 * places : 4 * places + 4], "little")
-    sizes = (
-        (read.buffers()[1], (len(read) + 7) // 8),
-        (valid, (places + 7) // 8),
-        (starts, 4 * places + 4),
-        (data, used),
-    )
-    return b"".join(bytes(buffer)[:size] for buffer, size in sizes)
+    rows = ItemReader(load().library, member, item, types).read(array).to_pylist()
+    written = []
+    for row in rows:
+        written.append(bytes([row["is_read"]]))
+        for place, column_type in enumerate(types):
+            value = row[str(place)]
+            written.append(bytes([value is not None]) + (b"" if value is None else as_written(value, column_type)))
+    return b"".join(written), sum(row["is_read"] for row in rows)
+
+
+def as_written(value: Any, column_type: str) -> bytes:
+    """A value as the harness writes it."""
+    if isinstance(value, str):
+        return sized(value.encode())
+    if isinstance(value, bool):
+        return bytes([value])
+    if isinstance(value, list):
+        return struct.pack("<I", len(value)) + b"".join(sized(text.encode()) for text in value)
+    if isinstance(value, int):
+        return struct.pack("<q", value)
+    scale = int(column_type[:-1].split(",")[1])
+    return int(value.scaleb(scale, Context(prec=60))).to_bytes(16, "little", signed=True)
 
 
 @pytest.mark.exhaustive
@@ -137,23 +159,25 @@ def test_it_reads_changed_items_without_a_fault(program: Path) -> None:
     lines = [*deep, *map(line, (*READ, *LEFT)), b'{"Item":{"id":{"S":"%b"}}}' % (b"\\n" * 1_000_000)]
     lines += [text for seed in range(10) for text in mutated_lines(1_000 + seed, 500)]
     bare = [text[len(b'{"Item":') : -1] for text in lines]
-    groups = [
-        (ITEM_MEMBER, POINTERS, lines),
-        (None, POINTERS, bare),
-        ("", POINTERS, [b'{"":%b}' % text for text in bare[:1_000]]),
-        (ITEM_MEMBER, (), lines[:1_000]),
-        (ITEM_MEMBER, ("/id/S", "/doc/M"), lines[:1_000]),
-        (ITEM_MEMBER, POINTERS, []),
+    texts = ("string",) * len(POINTERS)
+    groups: list[tuple[str | None, Sequence[str], Sequence[str], Sequence[bytes]]] = [
+        (ITEM_MEMBER, POINTERS, TYPES, lines),
+        (None, POINTERS, texts, bare),
+        ("", POINTERS, TYPES, [b'{"":%b}' % text for text in bare[:1_000]]),
+        (ITEM_MEMBER, (), (), lines[:1_000]),
+        (ITEM_MEMBER, ("/id/S", "/doc/M"), texts[:2], lines[:1_000]),
+        (ITEM_MEMBER, POINTERS, TYPES, []),
     ]
     text, expected, counts = b"", [], []
     with record_kernel("on"):
-        for member, pointers, documents in groups:
+        for member, pointers, types, documents in groups:
             item = KnownAttribute.of_pointers(pointers)
             assert item is not None
             cut = list(with_cuts(chance, documents))
-            text += described(member, item, len(pointers)) + struct.pack("<i", len(cut)) + b"".join(map(sized, cut))
-            expected.append(in_normal_build(cut, member, item, len(pointers)))
-            counts.append(sum(byte.bit_count() for byte in expected[-1][: (len(cut) + 7) // 8]))
+            text += described(member, item, types) + struct.pack("<i", len(cut)) + b"".join(map(sized, cut))
+            written, count = in_normal_build(cut, member, item, types)
+            expected.append(written)
+            counts.append(count)
     assert run(program, "items", text) == b"".join(expected)
-    assert min(counts[0], counts[1]) > len(lines) / 8
+    assert min(counts[0], counts[1]) > len(lines) / 10
     assert [count > 0 for count in counts[2:]] == [True, False, True, False]
