@@ -136,7 +136,7 @@ def test_loading_refuses_what_is_not_json(session: Session, value: str) -> None:
     assert loaded(session, [value], "S", "string", False) == [strictly(value)]
 
 
-@examples(15, 30, 60, suppress=SHARED_FIXTURE)
+@examples(15, 60, suppress=SHARED_FIXTURE)
 @given(st.lists(texts(), min_size=1, max_size=20), st.sampled_from(SCHEMAS), st.booleans())
 @example(['{"S": 5 }'], ("S", "string"), False)
 @example(['{"NULL":true}', '{"S""S":"0\\u001f\\\\\x80"}'], ("S", "string"), False)
@@ -182,7 +182,7 @@ def test_change_records_accept_what_the_definition_accepts(fast: bool) -> None:
     assert images(values, fast) == wanted
 
 
-@examples(15, 30, 60)
+@examples(15, 60)
 @given(st.lists(texts(), min_size=1, max_size=8), st.booleans())
 def test_change_records_and_the_definition_agree(values: list[str], fast: bool) -> None:
     whole = [value for value in values if "\n" not in value and _is_json(value)]

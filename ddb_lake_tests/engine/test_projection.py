@@ -97,7 +97,7 @@ def typed_items(draw: st.DrawFn) -> tuple[list[Item], TableSchema]:
     return rows, schema_of(keyed([*known, *(rows[number] for number in mixed)]), options)
 
 
-@examples(20, 60, 150)
+@examples(37, 150)
 @given(
     typed=typed_items(),
     spell=st.sampled_from([spell_compactly, json.dumps]),
@@ -164,7 +164,7 @@ def test_declared_column_has_each_kind_of_value(
         assert orjson.loads(complete(item, rescued)) == row
 
 
-@examples(20, 80, 150)
+@examples(37, 150)
 @given(typed=typed_items())
 def test_restore_in_sql_gives_every_item_back(session: Session, typed: tuple[list[Item], TableSchema]) -> None:
     rows, schema = typed

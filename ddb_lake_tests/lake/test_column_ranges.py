@@ -71,7 +71,7 @@ _QUERIES = st.lists(
 
 
 @given(commits=_COMMITS, queries=_QUERIES, lost=st.sets(st.integers(0, 11)), removed=st.sets(st.integers(0, 11)))
-@examples(8, 30, 150)
+@examples(8, 60, 150)
 def test_files_found_by_ranges_are_those_that_each_file_alone_would_give(
     commits: list[Any], queries: list[Any], lost: set[int], removed: set[int]
 ) -> None:

@@ -100,7 +100,7 @@ def test_deleted_positions_have_the_paths_of_a_location_with_a_scheme(tmp_path: 
 POSITIONS = st.sets(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=16)
 
 
-@examples(8, 30, 60, suppress=SHARED_FIXTURE)
+@examples(8, 60, suppress=SHARED_FIXTURE)
 @given(groups=st.lists(POSITIONS, max_size=3), own=st.integers(1, 4), chosen=st.sets(st.integers(0, 3)))
 def test_part_of_a_scan_reads_the_delete_files_of_its_data_files(
     tmp_path_factory: pytest.TempPathFactory,

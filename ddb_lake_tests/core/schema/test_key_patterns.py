@@ -67,7 +67,7 @@ def test_text_that_is_no_pattern(text: str, said: str) -> None:
         KeyPattern.parse(text)
 
 
-@examples(200, 500, 3000)
+@examples(200, 1000, 3000)
 @given(text=pattern_texts(), key=st.text("ab#{*\\\n.é", max_size=8))
 def test_match_is_the_first_of_all_divisions(text: str, key: str) -> None:
     assert KeyPattern.parse(text).match(key) == matched_by_trying(text, key)
@@ -90,7 +90,7 @@ def test_first_entity_wins() -> None:
 NAMES = st.text("{}ab", min_size=1, max_size=6)
 
 
-@examples(100, 600, 2_000)
+@examples(100, 2_000)
 @given(parts=st.sets(st.sampled_from(["a", "b", "ab"])), names=st.sets(NAMES, max_size=20))
 def test_attributes_have_names_of_their_own_beside_the_parts(parts: set[str], names: set[str]) -> None:
     given_names = [beside_parts(name, parts) for name in names]

@@ -134,7 +134,7 @@ def rows_of(lake: Lake, names: list[str]) -> pa.Table:
 
 
 @given(st.lists(st.lists(st.text("abc/é", min_size=1, max_size=30), max_size=12), max_size=40))
-@examples(5, 20, 100)
+@examples(5, 40, 100)
 def test_ledger_has_each_object_once_in_few_files_from_any_writer(batches: list[list[str]]) -> None:
     """Against a set. Each second batch is added with the ledger as it was at the beginning, as a second writer does."""
     with tempfile.TemporaryDirectory() as folder, lake_of(Path(folder), ORDERS) as lake, lake.session() as session:

@@ -41,7 +41,7 @@ def assert_staged_alike(objects: Sequence[bytes], key: tuple[str, ...]) -> None:
         assert found == strict
 
 
-@examples(20, 50, 100)
+@examples(20, 100)
 @given(st.lists(st.lists(lines(), max_size=3), min_size=1, max_size=2), st.sampled_from([(), ("id",)]), st.booleans())
 @example([[b'{"eventName":"INSERT","tableName":"orders","dynamodb":{"Keys":{},"NewImage":{}}}']], ("id",), False)
 def test_a_group_is_staged_alike(objects: list[list[bytes]], key: tuple[str, ...], joined: bool) -> None:

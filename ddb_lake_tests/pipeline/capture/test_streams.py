@@ -70,7 +70,7 @@ def _read_all(read: Reading) -> None:
 _SERVICES = st.sampled_from((SimulatedStreams, SimulatedKinesis))
 
 
-@examples(20, 60, 120)
+@examples(20, 120)
 @given(
     steps=st.lists(st.one_of(_WRITES, _WRITES, _SHARDS, _SHORT, _READ, _KILL, _FAULTS), max_size=40),
     simulated=_SERVICES,
@@ -92,7 +92,7 @@ def test_reader_that_is_never_away_for_a_day_lands_every_change_in_order(
         assert read.out_of_order() == []
 
 
-@examples(16, 50, 100)
+@examples(16, 100)
 @given(
     steps=st.lists(st.one_of(_WRITES, _WRITES, _SHARDS, _LONG, _READ, _KILL, _FAULTS, _SWITCH), max_size=40),
     simulated=_SERVICES,

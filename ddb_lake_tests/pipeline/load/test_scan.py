@@ -114,7 +114,7 @@ def image(item: Image | None) -> bytes:
     return ABSENT if item is None else json.dumps(item, sort_keys=True).encode()
 
 
-@examples(15, 100, 1000)
+@examples(15, 300, 1000)
 @given(history=histories(), clock_skew_s=st.sampled_from([0, 60, 300]))
 def test_scan_and_the_changes_since_are_the_table(history: History, clock_skew_s: int) -> None:
     assert_exact(history, clock_skew_s)
@@ -158,7 +158,7 @@ def items_of(lake: Lake, as_of_us: int | None = None) -> dict[str, Image]:
     return {item["customer"]["S"]: item for item in items}
 
 
-@examples(1, 6, 40)
+@examples(1, 15, 40)
 @given(history=histories(), data=st.data())
 def test_lake_is_the_table_whatever_arrives_first(history: History, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as name:
