@@ -240,17 +240,18 @@ class Projection:
         return node
 
     def _reaches(self, path: Path) -> bool:
-        """Whether no column takes a NULL value at the path, or a map above it."""
+        """Whether a NULL value at the path is rescued by itself: no column takes it, and each map above it has columns of its members.
+
+        A map without such columns is rescued as a whole.
+        """
         node = self._root
-        for length, name in enumerate(path, start=1):
+        for name in path[:-1]:
             found = node.members.get(name)
-            if found is None:
-                return True
-            node = found
-            tag = "NULL" if length == len(path) else "M"
-            if any(tag in column.tags for column in node.columns):
+            if found is None or not found.members or any("M" in column.tags for column in found.columns):
                 return False
-        return True
+            node = found
+        found = node.members.get(path[-1])
+        return found is None or not any("NULL" in column.tags for column in found.columns)
 
     def _nullable(self, node: _Node) -> int:
         return node.nullable + sum(self._nullable(member) for member in node.members.values())

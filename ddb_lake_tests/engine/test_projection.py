@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ddb_lake.core.schema.inference import Inference
@@ -97,7 +97,15 @@ def typed_items(draw: st.DrawFn) -> tuple[list[Item], TableSchema]:
     return rows, schema_of(keyed([*known, *(rows[number] for number in mixed)]), options)
 
 
+NULL_IN_A_MAP_WITHOUT_COLUMNS: tuple[list[Item], TableSchema] = (
+    [{}, {"a": {"M": {"a": {"NULL": True}}}}, {"m": {"M": {"x": {"S": "1"}, "y": {"M": {"z": {"NULL": True}}}}}}],
+    schema_of(keyed([{"m": {"M": {"x": {"S": "1"}}}}]), SchemaOptions(depth=2)),
+)
+
+
 @examples(37, 150)
+@example(typed=NULL_IN_A_MAP_WITHOUT_COLUMNS, spell=spell_compactly, most={}, expect_nulls=True, kernel="on")
+@example(typed=NULL_IN_A_MAP_WITHOUT_COLUMNS, spell=json.dumps, most={"LOOKED_UP": 0}, expect_nulls=True, kernel="off")
 @given(
     typed=typed_items(),
     spell=st.sampled_from([spell_compactly, json.dumps]),
