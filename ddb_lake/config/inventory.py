@@ -21,6 +21,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from ddb_lake.config.base import Settings
+from ddb_lake.config.faults import faults_text
 from ddb_lake.config.lake import LakeSettings
 from ddb_lake.config.table_sections import PLACEHOLDER
 from ddb_lake.config.tables import TableSettings
@@ -109,7 +110,7 @@ def read_inventory(file: Path) -> Inventory | None:
         raise ConfigError(
             f"no inventory of `ddb-lake discover`: {' '.join(str(error).split())}",
             uri=str(file),
-            hint="restore the file, or delete it and run `ddb-lake discover`; tables that DynamoDB does not have any more are then unknown",
+            hint="restore the file, or delete it and run `ddb-lake discover`; the new list lacks the tables that are missing",
         ) from error
 
 
@@ -179,7 +180,7 @@ def expanded(settings: LakeSettings, inventory: Inventory, where: str) -> LakeSe
     try:
         return LakeSettings.model_validate({**given, "tables": tuple(tables)})
     except ValidationError as error:
-        faults = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in error.errors())
+        faults = faults_text(error, LakeSettings, "lake")
         raise ConfigError(f"{where}, with the tables of `match`: {faults}") from error
 
 
@@ -214,18 +215,14 @@ def _table(entry: TableSettings, found: InventoryTable, where: str) -> TableSett
     try:
         return TableSettings.model_validate(given)
     except ValidationError as error:
-        faults = "; ".join(
-            ": ".join(filter(None, [".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")]))
-            for fault in error.errors()
-        )
         raise ConfigError(
-            f"{where}: the DynamoDB table {found.table} (`match: {entry.match}`): {faults}",
+            f"{where}: the DynamoDB table {found.table} (`match: {entry.match}`): {faults_text(error, TableSettings, 'settings')}",
             hint=f"add an entry with a `name` and `source: {{table: {found.table}}}`, or `match_except: [{found.table}]`",
         ) from error
 
 
 def _former(settings: LakeSettings, table: TableSettings, since: datetime) -> TableSettings:
-    """The settings of a table that DynamoDB does not have any more: what landed is applied, and nothing is read or requested."""
+    """The settings of a table that is missing: what landed is applied, and no item, stream or export is read or requested."""
     export, changes = table.export, table.changes
     if export is not None:
         export = export.model_copy(update={"schedule": None})
@@ -237,7 +234,7 @@ def _former(settings: LakeSettings, table: TableSettings, since: datetime) -> Ta
         update={
             "export": export,
             "changes": changes,
-            "checks": table.checks.model_copy(update={"full": None, "canary": None}),
+            "checks": table.checks.model_copy(update={"full": None, "sample": 0, "canary": None}),
             "source": table.source.model_copy(update={"missing_since": since}),
         }
     )

@@ -35,8 +35,8 @@ class SourceSettings(Settings):
     external_id: str | None = Field(None, description="External id that the role's trust policy requires.")
     missing_since: datetime | None = Field(
         None,
-        description="Since when DynamoDB does not have the table any more: its data stays, and is shown as that of a former table."
-        " `ddb-lake discover` sets it for the tables of `match`.",
+        description="Since when `ddb-lake discover` does not find the table: its data stays, and is shown as that of a missing table."
+        " `discover` sets it for the tables of `match`.",
     )
 
 

@@ -220,7 +220,7 @@ def _metadata(asset: LakeAsset, namespace: str) -> Iterator[tuple[str, Any]]:
     elif stage == "dynamodb":
         yield "dagster/table_name", table.source_name
         if table.source.missing_since is not None:
-            yield "not in DynamoDB since", dg.MetadataValue.timestamp(table.source.missing_since)
+            yield "not found since", dg.MetadataValue.timestamp(table.source.missing_since)
     if stage == "aurora" and table.aurora is not None:
         yield "dagster/table_name", f"{table.aurora.database}.{table.aurora.table or table.name}"
         yield "host", table.aurora.host

@@ -39,7 +39,7 @@ class Discovery:
     Attributes:
         file: the file of the inventory.
         inventory: its contents.
-        changes: what changed since the last time, by the DynamoDB table's name (with its Region, if entries of several Regions have it).
+        changes: what changed since the last time, by the DynamoDB table's name (with its Region and role, if several have the name).
         names: the name in the lake of each table of the inventory, in its order.
     """
 
@@ -144,10 +144,8 @@ def _changes(previous: Inventory, refreshed: Inventory, forget: Sequence[str]) -
         old, new = before.get(place), after.get(place)
         change = "forgotten" if place[2] in forget and new is not None and new.missing_since else _change(old, new)
         if change is not None:
-            name = (
-                place[2] if names.count(place[2]) == 1 else f"{place[2]} ({place[0] or place[1] or 'default Region'})"
-            )
-            changes[name] = change
+            found_in = ", ".join(part for part in place[:2] if part) or "default Region"
+            changes[place[2] if names.count(place[2]) == 1 else f"{place[2]} ({found_in})"] = change
     return changes
 
 

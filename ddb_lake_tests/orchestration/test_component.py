@@ -103,8 +103,7 @@ def test_tables_of_a_pattern_are_those_of_the_file_beside_the_component() -> Non
             assert graph.get(dg.AssetKey(["changes", "users"])).metadata["landing"] == "s3://landing/users/"
             assert graph.get(dg.AssetKey(["current", "users"])).tags["team"] == "shop"
             since = {
-                name: graph.get(dg.AssetKey(["dynamodb", name])).metadata.get("not in DynamoDB since")
-                for name in tables
+                name: graph.get(dg.AssetKey(["dynamodb", name])).metadata.get("not found since") for name in tables
             }
             assert since == {"orders": None, "users": None, "carts": dg.MetadataValue.timestamp(gone)}
 

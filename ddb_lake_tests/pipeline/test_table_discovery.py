@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -24,7 +25,8 @@ from ddb_lake.config.inventory import (
     write_inventory,
 )
 from ddb_lake.errors import ConfigError
-from ddb_lake.pipeline.table_discovery import refresh
+from ddb_lake.pipeline import table_discovery
+from ddb_lake.pipeline.table_discovery import discover_tables, refresh
 from ddb_lake_tests.support.effort import examples
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -199,7 +201,23 @@ def test_nothing_is_read_or_requested_of_a_missing_table_and_what_landed_is_appl
     assert table.changes is not None and table.export is not None
     assert (table.changes.uri, table.changes.reads_stream, table.changes.incremental_exports) == (kept, False, None)
     assert (table.export.bucket, table.export.schedule) == ("exports", None)
-    assert (table.checks.full, table.checks.canary) == (None, None)
+    assert (table.checks.full, table.checks.sample, table.checks.canary) == (None, 0, None)
+
+
+def test_changes_of_tables_of_one_name_state_region_and_role(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    roles = {"prod-{name}": "arn:aws:iam::111111111111:role/reader", "*-a": "arn:aws:iam::222222222222:role/reader"}
+    config = tmp_path / "ddb_lake.yaml"
+    tables = [{"match": match, "source": {"region": "eu-west-1", "role_arn": role}} for match, role in roles.items()]
+    config.write_text(json.dumps({"warehouse": "lake", "tables": tables}))
+
+    def list_tables(entry: TableSettings) -> tuple[ListedTable, ...]:
+        found = described("prod-a", {}).table.model_copy(
+            update={"region": "eu-west-1", "role_arn": entry.source.role_arn}
+        )
+        return (ListedTable(found, {}),)
+
+    monkeypatch.setattr(table_discovery, "list_tables", list_tables)
+    assert discover_tables(config).changes == {f"prod-a (eu-west-1, {role})": "added" for role in roles.values()}
 
 
 def test_two_tables_of_one_name_are_refused_with_both_and_what_to_write() -> None:

@@ -56,8 +56,8 @@ def discover(invocation: Invocation, forget: tuple[str, ...], as_json: bool) -> 
     for table in found.inventory.tables:
         if table.missing_since is not None:
             note(
-                f"{table.table} is not found since {table.missing_since:%Y-%m-%d %H:%M} UTC: DynamoDB does not have it any more, or it"
-                f" lost its tags. Its data stays in the lake; `ddb-lake discover --forget {table.table}` removes it from the list"
+                f"{table.table} was not found since {table.missing_since:%Y-%m-%d %H:%M} UTC: it was deleted, or lost its tags. Its data"
+                f" stays in the lake; `ddb-lake discover --forget {table.table}` removes it from the list"
             )
 
 

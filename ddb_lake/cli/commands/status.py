@@ -179,8 +179,8 @@ def _follower(lake: Lake, table: str) -> list[tuple[str, Any]]:
 
 def _missing_text(since_us: int) -> str:
     return (
-        f"DynamoDB does not have its table since {time_text(since_us)}; what the lake has stays, and nothing is requested on a schedule:"
-        " `ddb-lake discover` lists the tables again"
+        f"`ddb-lake discover` has not found its table since {time_text(since_us)}: it was deleted, or lost its tags. What the lake has"
+        " stays, and nothing is requested on a schedule; `ddb-lake discover` looks again"
     )
 
 

@@ -33,18 +33,19 @@ def examine_key(subject: TableSubject) -> Iterator[Finding]:
 
 
 def examine_source(subject: TableSubject) -> Iterator[Finding]:
-    """The source table can be described, has the configured key, and is active."""
+    """The source table can be described, has the configured key, and is active; or `discover` has not found it since a time."""
     table = subject.settings
+    if table.source.missing_since is not None:
+        since = f"{table.source.missing_since:%Y-%m-%d %H:%M} UTC"
+        yield warn(
+            f"`ddb-lake discover` has not found {table.source_name} since {since}: it was deleted, or lost its tags; what the lake has"
+            " stays",
+            f"run `ddb-lake discover` again; `ddb-lake discover --forget {table.source_name}` removes it from the list",
+        )
+        return
     try:
         state = subject.source
     except DdbLakeError as error:
-        if table.source.missing_since is not None:
-            since = f"{table.source.missing_since:%Y-%m-%d %H:%M} UTC"
-            yield warn(
-                f"DynamoDB does not have {table.source_name} since {since}; what the lake has stays",
-                f"`ddb-lake discover` looks again; `ddb-lake discover --forget {table.source_name}` removes it from the list",
-            )
-            return
         step = "check `source` (table, region, role_arn), and allow dynamodb:DescribeTable to this identity"
         yield fail(f"{table.source_name}: {error}", hint(subject, str(error)) or step)
         return

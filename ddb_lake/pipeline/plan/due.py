@@ -126,8 +126,8 @@ def compaction_work(lake: Lake, table: TableSettings) -> Work | None:
 def missing_input(lake: Lake, table: TableSettings) -> list[str]:
     """Why nothing can be due for a table: places in its configuration where nothing has ever landed.
 
-    A place that is empty now, but was not before, does not count: landed objects expire. Nothing will land of a table that DynamoDB
-    does not have any more.
+    A place that is empty now, but was not before, does not count: landed objects expire. Nothing will land of a table that
+    `discover` does not find any more.
     """
     if table.source.missing_since is not None:
         return []

@@ -68,7 +68,7 @@ class TableStatus:
         unused_columns: settings in `columns` of attributes that no item has.
         unfinished_erasures: the erasures that began and are not complete, the oldest first: files may have their items. None if
             an earlier release erased last, and did not state it; `ddb-lake doctor` reads the rows.
-        source_missing_since_us: since when DynamoDB does not have the table, as `ddb-lake discover` found; None if it has it.
+        source_missing_since_us: since when `ddb-lake discover` does not find the table; None if it does, or never looked.
     """
 
     table: str
