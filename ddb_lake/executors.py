@@ -52,9 +52,9 @@ def open_lake(
         with open_lake(load_settings(Path("ddb-lake.yaml"))) as lake:
             apply_objects(lake, "orders", ["s3://landing/orders/"])
     """
-    for entry in settings.matching_tables:
+    if settings.matching_tables:
         raise ConfigError(
-            f"the tables of `match: {entry.match}` are not known: the settings are not those of `load_settings`"
+            f"the tables of `match: {settings.matching_tables[0].match}` are not known: the settings are not those of `load_settings`"
         )
     if settings.bucket_owners:
         expect_bucket_owners(settings.bucket_owners)

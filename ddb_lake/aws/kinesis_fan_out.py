@@ -41,13 +41,13 @@ RENEWAL_S: Final = 1.0
 """The least time between two calls of SubscribeToShard for a shard: the service allows one in a second."""
 
 ABANDONED_S: Final = 30.0
-"""A subscription ends if `page` was not called for so long, so that a follower that lost its lease leaves the consumer to the next one."""
+"""A subscription ends if `page` was not called for so many seconds: a follower that lost its lease leaves the consumer to the next one."""
 
 TAKEN_OVER: Final = 5
-"""So many times in succession another reader may take the consumer over before that is an error. A handover takes one or two."""
+"""If other readers take the consumer over so many times in succession, that is an error. A handover between followers takes one or two."""
 
 _EVENTS: Final = 1
-"""The events of a shard that wait in memory; one more is in the thread's hand."""
+"""The events of a shard that wait in the queue. The thread holds one more."""
 
 _PUT_S: Final = 0.5
 _SERVICE: Final = "Kinesis"
@@ -62,7 +62,7 @@ Position = dict[str, str]
 
 
 def starting_position(position: ShardPosition) -> Position:
-    """Where a subscription begins that continues at a position."""
+    """The starting position of a subscription that continues a reader's position."""
     if position.after is None:
         return {"Type": "TRIM_HORIZON"}
     return {"Type": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": position.after}
@@ -76,7 +76,7 @@ class Subscription:
         subscribe: calls SubscribeToShard with a starting position, and gives the events until the subscription ends. It raises
             `TakenOverError` and the errors of `aws.streams`.
         position: where to begin.
-        clock: seconds from anywhere.
+        clock: a clock that does not go back, in seconds.
     """
 
     subscribe: Callable[[Position], Iterator[Mapping[str, Any]]]
@@ -85,14 +85,14 @@ class Subscription:
     _events: Queue[Mapping[str, Any] | Exception] = field(default_factory=lambda: Queue(_EVENTS))
     _thread: Thread | None = None
     _closed: Event = field(default_factory=Event)
-    _asked_at: float = 0.0
-    _heard_at: float = 0.0
+    _polled_at: float = 0.0
+    _received_at: float = 0.0
     _behind_ms: int | None = None
     _last: int = -1
     _taken_over: int = 0
 
     def __post_init__(self) -> None:
-        self._asked_at = self._heard_at = self.clock()
+        self._polled_at = self._received_at = self.clock()
         if self.position["Type"] == "AFTER_SEQUENCE_NUMBER":
             self._last = int(self.position["SequenceNumber"])
 
@@ -101,11 +101,13 @@ class Subscription:
         self._closed.set()
 
     def page(self, iterator: str) -> Page:
-        """The next event as a page, or an empty page if none has arrived. Raises what the thread met; call it again then."""
-        self._asked_at = self.clock()
-        running = (
-            self._thread is not None and self._thread.is_alive()
-        )  # before the queue: a thread that ended puts nothing
+        """The next event as a page, or an empty page if none has arrived.
+
+        Raises the error that ended the subscription. The next call subscribes again.
+        """
+        self._polled_at = self.clock()
+        # before the queue is read: a thread that ended before puts nothing into it
+        running = self._thread is not None and self._thread.is_alive()
         try:
             found = self._events.get_nowait()
         except Empty:
@@ -122,14 +124,14 @@ class Subscription:
         """How far the shard is behind, as the last event states it; the time since then if a subscription failed."""
         if self._behind_ms is not None:
             return self._behind_ms
-        return max(1, round((self.clock() - self._heard_at) * 1000))
+        return max(1, round((self.clock() - self._received_at) * 1000))
 
     def _take(self, event: Mapping[str, Any], iterator: str) -> Page:
-        # A subscription continues at a position, inclusive, because the API does not state whether the position was read.
+        # A subscription continues at a position inclusively, because the API does not state whether that record was sent already.
         records = [one for one in event["Records"] if int(one["SequenceNumber"]) > self._last]
         if records:
             self._last = int(records[-1]["SequenceNumber"])
-        self._behind_ms, self._heard_at = event["MillisBehindLatest"], self.clock()
+        self._behind_ms, self._received_at = event["MillisBehindLatest"], self.clock()
         ended = bool(event.get("ChildShards"))
         if not ended:
             self.position = _following(event)
@@ -151,11 +153,11 @@ class Subscription:
         except TakenOverError as error:
             self._taken_over += 1
             self._put(error if self._taken_over >= TAKEN_OVER else ThrottledError(str(error)))
-        except Exception as error:  # whatever it is: `page` raises it
+        except Exception as error:  # `page` raises it
             self._put(error)
 
     def _put(self, found: Mapping[str, Any] | Exception) -> bool:
-        """Put it into the queue; False if the subscription is abandoned: the next thread begins before this event."""
+        """Put an event or an error into the queue. False if the subscription is abandoned; the next thread then begins before the event."""
         while not self._is_abandoned():
             try:
                 self._events.put(found, timeout=_PUT_S)
@@ -165,7 +167,7 @@ class Subscription:
         return False
 
     def _is_abandoned(self) -> bool:
-        return self._closed.is_set() or self.clock() - self._asked_at > ABANDONED_S
+        return self._closed.is_set() or self.clock() - self._polled_at > ABANDONED_S
 
 
 def _following(event: Mapping[str, Any]) -> Position:

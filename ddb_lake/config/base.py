@@ -31,7 +31,7 @@ _LEAST_MEMORY_MB = 320  # DuckDB's buffers for reading JSON need that much
 class Settings(BaseModel):
     """Base of all settings: an unknown name is an error, and instances are immutable.
 
-    What a stage asks for again and again is derived once, as a `cached_property`.
+    Values that steps read often are derived once, as `cached_property`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

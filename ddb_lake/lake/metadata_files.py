@@ -54,7 +54,7 @@ KEPT_ENTRIES = 4_000
 """The number of parsed entries that are kept for the next reader of the same bytes. One takes 2 to 6 kB of memory."""
 
 _KEPT_METADATA = 32
-"""Of 16 metadata files, because a file counts as one more than its entries (`ParsedFiles`). One takes about 1 MB of memory."""
+"""Room for 16 metadata files: each counts as two entries (`ParsedFiles` adds one for the file). One takes about 1 MB of memory."""
 
 _Rows = TypeVar("_Rows", bound=Sequence[Any])
 

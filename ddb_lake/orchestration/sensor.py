@@ -1,6 +1,6 @@
 """The sensor: one for each lake. Each tick plans the due work of all tables and requests runs for it.
 
-Dagster's daemon evaluates it at the setting `sensor_interval`:
+Dagster's daemon evaluates it at the interval `sensor_interval` of the settings:
 https://docs.dagster.io/guides/automate/sensors
 """
 

@@ -226,7 +226,7 @@ def _read_gzip_member(data: bytes, start: int, output: _Output) -> int:
 
 
 def _read_sound_gzip_member(data: bytes, start: int, output: _Output) -> int | None:
-    """`_read_gzip_member` by ISA-L, in half the time; None, and no output, for a member that zlib must judge.
+    """`_read_gzip_member` by ISA-L, in half of zlib's time or less; None, and no output, for a member that zlib must judge.
 
     What ISA-L reads to the end has the checksum and the size that the trailer states. It reports some damage as truncation, and it
     accepts headers that zlib refuses, so it gets those in `_PLAIN_GZIP` only. The trailer of no content is zeros, which proves nothing.

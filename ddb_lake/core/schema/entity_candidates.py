@@ -168,11 +168,11 @@ def _candidate(kind: Sequence[_Template], names: Sequence[str], entity: str) -> 
 
 def _entity_names(kinds: Sequence[Sequence[_Template]]) -> list[str]:
     """A name for each kind: the word that says what it is, or several words if the word alone also fits another kind."""
-    told = [_told_words(kind) for kind in kinds]
-    shared = Counter(words[-1] for words in told)
+    naming = [_naming_words(kind) for kind in kinds]
+    shared = Counter(words[-1] for words in naming)
     taken: set[str] = {REST}
     names = []
-    for kind, words in zip(kinds, told, strict=True):
+    for kind, words in zip(kinds, naming, strict=True):
         every = [_slug(word) for template in kind for word in template.words]
         specific = [word for word in every if word not in _VAGUE_WORDS] or every
         is_apart = shared[words[-1]] == 1 or set(specific) == {words[-1]}
@@ -185,8 +185,11 @@ def _entity_names(kinds: Sequence[Sequence[_Template]]) -> list[str]:
     return names
 
 
-def _told_words(kind: Sequence[_Template]) -> list[str]:
-    """The first word of each key attribute, without those that say nothing if others say something."""
+def _naming_words(kind: Sequence[_Template]) -> list[str]:
+    """The words from which a kind may get its name: the first word of each key attribute, without vague ones.
+
+    If all of these are vague, they are all words of the key without vague ones; if those are vague too, all words.
+    """
     every = [_slug(word) for template in kind for word in template.words]
     first = [_slug(template.words[0]) for template in kind if template.words]
     return (

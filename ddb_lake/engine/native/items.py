@@ -81,9 +81,8 @@ class ItemReader:
         self._texts_in_a_row = [0.0] * len(types)
         known = item.with_members()
         self._attributes = (Attribute * len(known))()
-        self._attribute_names = [
-            one.name.encode(errors="surrogatepass") for one in known
-        ]  # no document has a surrogate
+        # a name with a surrogate is in no document
+        self._attribute_names = [one.name.encode(errors="surrogatepass") for one in known]
         first = 1
         for place, (one, name) in enumerate(zip(known, self._attribute_names, strict=True)):
             columns = (_I32 * len(TAGS))(*(one.places.get(tag, -1) for tag in TAGS))

@@ -27,9 +27,8 @@ LOG_EVERY_S = 5.0
 
 def main() -> None:
     """Run the step that the parameters of Pipes name, and report its result."""
-    has_arguments = any(
-        argument.startswith("--dagster-pipes") for argument in sys.argv
-    )  # Glue has no environment to set
+    # a job of Glue gets arguments, because it has no environment to set
+    has_arguments = any(argument.startswith("--dagster-pipes") for argument in sys.argv)
     loader: Any = PipesCliArgsParamsLoader if has_arguments else PipesEnvVarParamsLoader
     with open_dagster_pipes(params_loader=loader()) as pipes:
         extras = pipes.extras

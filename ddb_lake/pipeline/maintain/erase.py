@@ -148,9 +148,8 @@ def _by_text(name: str, names: Sequence[str], keys: Sequence[Item]) -> dict[str,
                     f"it has {count_text(further, 'further attribute')}, by which nothing is selected"
                 )
             distinct[key_text(own, names)] = own
-        except (
-            UndecodableError
-        ) as error:  # it quotes neither a value nor a name, which may be a value in the wrong place
+        except UndecodableError as error:
+            # the error quotes neither a value nor a name, which may be a value in the wrong place
             raise UsageError(
                 f"key {number} is not one of this table, whose key is {list(names)}: {error}", table=name
             ) from None
