@@ -317,23 +317,34 @@ def _found_table(table: FoundTable, options: InitOptions, first_day: date | None
         options.changes_uri or next((_relative(landing.uri) for landing in table.landings), None),
         first_day,
         _relative(exports.location) if exports is not None else None,
-        *(_proposed(table, key) if options.discover else ((), 0)),
+        *_entities(table, name, key, options),
     )
 
 
-def _proposed(table: FoundTable, key: Sequence[str]) -> tuple[tuple[EntityCandidate, ...], int]:
-    """The proposed entities of a table, and the number of items whose keys were sampled. With a note if there are none."""
+def _entities(
+    table: FoundTable, name: str, key: Sequence[str], options: InitOptions
+) -> tuple[tuple[EntityCandidate, ...], int]:
+    """The proposed entities of a table, and the number of items whose keys were sampled; none without `--discover`.
+
+    A note states what the sampled keys show where that differs from what was asked for.
+    """
     from ddb_lake.core.schema.entity_candidates import entities_of_keys
     from ddb_lake.core.values.primary_key import key_values
 
-    items = [item for item in table.items if key and all(name in item for name in key)]
+    items = [item for item in table.items if key and all(part in item for part in key)]
     found = entities_of_keys([key_values(item, key) for item in items], key)
-    if not found:
+    sampled = count_text(len(items), "sampled item")
+    if options.discover and not found:
+        echo(f"Note: the keys of {sampled} show one kind of item: no entities are proposed.", err=True)
+    composed = [one for one in found if any("{" in pattern for pattern in one.key.values())]
+    if (
+        len(composed) > 1 and not options.discover
+    ):  # words alone may be names of persons, `USER#ann` and `ORDER#1` are kinds
         echo(
-            f"Note: the keys of {count_text(len(items), 'sampled item')} show one kind of item: no entities are proposed.",
+            f"Note: {name}: the keys of {sampled} show several kinds of items; `--discover` proposes a typed table for each.",
             err=True,
         )
-    return found, len(items)
+    return (found, len(items)) if options.discover else ((), 0)
 
 
 def _found_key(table: FoundTable, name: str, options: InitOptions) -> tuple[tuple[str, ...], str]:

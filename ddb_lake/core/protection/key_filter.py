@@ -35,7 +35,7 @@ class KeyFilter:
     entities: tuple[EntityRule, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.include or self.exclude or self.entity_names)
+        return bool(self.include or self.exclude or self.include_entities or self.exclude_entities)
 
     @property
     def entity_names(self) -> frozenset[str]:

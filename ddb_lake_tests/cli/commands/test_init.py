@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ddb_lake.cli.commands.init import StarterTable, starter
 from ddb_lake.config import fill_in, load_settings, parse_settings
 from ddb_lake_tests.support.command_line import Run
-from ddb_lake_tests.support.landed_files import EXPORT_US, change, order, write_changes
+from ddb_lake_tests.support.landed_files import EXPORT_US, change, order, write_changes, write_export
 
 
 @pytest.fixture(autouse=True)
@@ -189,3 +189,13 @@ def test_init_refuses_a_table_that_is_not_there(run: Run, landing: Path) -> None
     result = run("init", landing / "export", "--table", "customers")
     assert result.exit_code == 2
     assert "no change record of customers, found orders" in result.stderr
+
+
+@pytest.mark.parametrize(("kinds", "noted"), [(("USER", "ORDER"), True), (("USER",), False), ((), False)])
+def test_kinds_of_items_in_the_keys_are_noted(run: Run, tmp_path: Path, kinds: tuple[str, ...], noted: bool) -> None:
+    keys = [f"{kind}#{n}" for n in range(4) for kind in kinds] or ["ann", "bob", "ann"]
+    write_export(tmp_path / "exports", "app", [order(key, n) for n, key in enumerate(keys)])
+    result = run("init", "exports", "--key", "customer,order_id")
+    assert result.exit_code == 0
+    assert ("`--discover` proposes a typed table for each" in result.stderr) is noted
+    assert "entities" not in Path("ddb_lake.yaml").read_text(encoding="utf-8").partition("tables:")[2].partition("#")[0]
