@@ -326,7 +326,7 @@ def _entities(
 ) -> tuple[tuple[EntityCandidate, ...], int]:
     """The proposed entities of a table, and the number of items whose keys were sampled; none without `--discover`.
 
-    A note states what the sampled keys show where that differs from what was asked for.
+    A note states what the sampled keys show where that differs from the request.
     """
     from ddb_lake.core.schema.entity_candidates import entities_of_keys
     from ddb_lake.core.values.primary_key import key_values
