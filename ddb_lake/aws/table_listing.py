@@ -65,6 +65,7 @@ def _listed(dynamodb: Any, entry: TableSettings, name: str) -> Iterator[ListedTa
         InventoryTable(
             table=name,
             arn=description["TableArn"],
+            table_id=description.get("TableId"),
             key=key,
             key_types={attribute: types[attribute] for attribute in key},
             stream_view=stream.get("StreamViewType") if stream.get("StreamEnabled") else None,

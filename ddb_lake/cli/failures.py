@@ -21,6 +21,9 @@ WRONG_USE_STATUS = 2
 INTERRUPT_STATUS = 130
 BROKEN_PIPE_STATUS = 141
 
+ADD_A_TABLE = "add one below `tables:`; if an entry has `match`, `ddb-lake discover` finds its tables"
+"""The next step for a lake without a table."""
+
 _DOCTOR = "`ddb-lake doctor` may show why, --debug shows where"
 
 _QUOTED_LIBRARIES = ("botocore", "sqlalchemy", "boto3", "requests", "urllib3")

@@ -71,6 +71,8 @@ def load_entries(path: Path, environment: Mapping[str, str] | None = None) -> La
         document = yaml.safe_load(text)
     except OSError as error:
         raise ConfigError(f"{error.strerror}", uri=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError("not UTF-8 text", uri=str(path)) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"not YAML: {error}", uri=str(path)) from error
     if not isinstance(document, dict):

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from ddb_lake.config.base import Settings
 from ddb_lake.config.faults import faults_text
@@ -63,12 +64,14 @@ class InventoryTable(Settings):
     """A DynamoDB table as `discover` found it last.
 
     `key`: partition key, then sort key. `key_types`: S, N or B, by attribute. `stream_view`: None without a DynamoDB stream.
-    `tags`: those that an entry names. `missing_since`: when `discover` did not find it any more; None if it did.
+    `table_id`: another one for a table that was deleted and created again. `tags`: those that an entry names. `missing_since`: when
+    `discover` did not find it any more; None if it did.
     """
 
     table: str
     arn: str
-    key: tuple[str, ...]
+    table_id: str | None = None
+    key: tuple[str, ...] = Field(min_length=1)
     key_types: dict[str, str]
     stream_view: str | None = None
     point_in_time_recovery: bool = False
@@ -76,6 +79,12 @@ class InventoryTable(Settings):
     region: str | None = None
     role_arn: str | None = None
     missing_since: datetime | None = None
+
+    @model_validator(mode="after")
+    def _has_types_of_the_key(self) -> Self:
+        if set(self.key_types) != set(self.key):
+            raise ValueError(f"{self.table}: `key` and `key_types` have other attributes")
+        return self
 
     @property
     def place(self) -> tuple[str | None, str | None]:
@@ -89,6 +98,14 @@ class Inventory(Settings):
     version: Literal[1] = 1
     searches: tuple[Search, ...] = ()
     tables: tuple[InventoryTable, ...] = ()
+
+    @model_validator(mode="after")
+    def _has_each_table_once(self) -> Self:
+        places = Counter((table.table, *table.place) for table in self.tables)
+        twice = next((place[0] for place, times in places.items() if times > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice} is listed twice")
+        return self
 
 
 def inventory_file(config: Path) -> Path:
@@ -104,14 +121,22 @@ def read_inventory(file: Path) -> Inventory | None:
         return None
     except OSError as error:
         raise ConfigError(f"{error.strerror}", uri=str(file)) from error
+    except UnicodeDecodeError as error:
+        raise _damaged(file, "it is not UTF-8 text") from error
     try:
         return Inventory.model_validate(json.loads(text))
-    except (ValueError, ValidationError) as error:
-        raise ConfigError(
-            f"no inventory of `ddb-lake discover`: {' '.join(str(error).split())}",
-            uri=str(file),
-            hint="restore the file, or delete it and run `ddb-lake discover`; the new list lacks the tables that are missing",
-        ) from error
+    except ValidationError as error:
+        raise _damaged(file, faults_text(error, Inventory, "inventory")) from error
+    except (ValueError, RecursionError) as error:
+        raise _damaged(file, f"it is not JSON: {error}") from error
+
+
+def _damaged(file: Path, fault: str) -> ConfigError:
+    return ConfigError(
+        f"no inventory of `ddb-lake discover`: {fault}",
+        uri=str(file),
+        hint="restore the file, or delete it and run `ddb-lake discover`; the new list lacks the tables that are missing",
+    )
 
 
 def write_inventory(file: Path, inventory: Inventory) -> None:
@@ -161,9 +186,18 @@ def expanded(settings: LakeSettings, inventory: Inventory, where: str) -> LakeSe
     named = [table for table in settings.tables if table.match is None]
     tables = list(named)
     owners = {table.name: f"the entry `name: {table.name}`" for table in named}
+    of_named: dict[str, InventoryTable] = {}
     for found in inventory.tables:
         entry = entry_of(settings, found)
-        if entry is None or entry.match is None:
+        if entry is None:
+            continue
+        if entry.match is None:
+            other = of_named.setdefault(entry.name, found)
+            if other.arn != found.arn:
+                raise ConfigError(
+                    f"{where}: the entry `name: {entry.name}` is for one table, and there are {other.arn} and {found.arn}",
+                    hint="set its `source.region` and `source.account`, and add an entry with another `name` for the other table",
+                )
             continue
         made = _table(entry, found, where)
         if found.missing_since is not None:
@@ -172,7 +206,7 @@ def expanded(settings: LakeSettings, inventory: Inventory, where: str) -> LakeSe
             raise ConfigError(
                 f"{where}: the DynamoDB table {found.table} (`match: {entry.match}`) and {owners[made.name]} have one name in the lake,"
                 f" {made.name!r}",
-                hint=f"add an entry `{{name: OTHER, source: {{table: {found.table}}}}}`, or `match_except: [{found.table}]`",
+                hint=f"add an entry `{{name: OTHER, source: {{{_source_text(found)}}}}}`, or `match_except: [{found.table}]`",
             )
         owners[made.name] = f"the DynamoDB table {found.table} (`match: {entry.match}`)"
         tables.append(made)
@@ -238,6 +272,12 @@ def _former(settings: LakeSettings, table: TableSettings, since: datetime) -> Ta
             "source": table.source.model_copy(update={"missing_since": since}),
         }
     )
+
+
+def _source_text(found: InventoryTable) -> str:
+    """The `source` of an entry for a table alone."""
+    given = {"table": found.table, "region": found.region, "role_arn": found.role_arn}
+    return ", ".join(f"{name}: {value}" for name, value in given.items() if value is not None)
 
 
 def _filled(value: Any, name: str) -> Any:

@@ -156,7 +156,6 @@ def _parameterised(deployment: Deployment, given: dict[str, cdk.CfnParameter]) -
         follow_role=f"{text('DeploymentName')}-follow",
         hash_key=None,
         queue_urls=(),
-        databases=(),
     )
 
 

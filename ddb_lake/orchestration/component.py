@@ -189,7 +189,7 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
         `match` and there is no list of its tables beside the component's file.
         """
         if self.settings.matching_tables:
-            return self._with_inventory(context).build_defs(context)
+            return self.with_inventory(_configuration(Path(context.path))).build_defs(context)
         launching.check_installed(self.settings, self.settings.tables)
         lake = self._lake_name(context)
         own = lake_definitions(lake, self._assets_by_table, self._open, self.execute, self.settings)
@@ -202,13 +202,16 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
             return followed
         return dg.Definitions.merge(followed, dg.Definitions(executor=dg.in_process_executor))
 
-    def _with_inventory(self, context: dg.ComponentLoadContext) -> DynamoDBLakeComponent:
-        """A copy with the tables that `ddb-lake discover` wrote beside the component's file, in place of the entries with `match`."""
-        path = Path(context.path)
-        file = next(
-            (path / name for name in ("defs.yaml", "component.yaml") if (path / name).is_file()), path / "defs.yaml"
-        )
-        settings = with_inventory(self.settings, path if path.is_file() else file)
+    def with_inventory(self, config: Path) -> DynamoDBLakeComponent:
+        """Return a copy with the tables that `ddb-lake discover` wrote beside a configuration, in place of the entries with `match`.
+
+        Args:
+            config: the file that has the attributes of this component.
+
+        Raises:
+            ConfigError: there is no such list, or it is not of these entries.
+        """
+        settings = with_inventory(self.settings, config)
         found = self.model_copy(update={"tables": settings.tables})
         for name in ("settings", "_assets_by_table"):  # of the entries
             found.__dict__.pop(name, None)
@@ -232,3 +235,9 @@ class DynamoDBLakeComponent(dg.Component, dg.Model, dg.Resolvable):
         root = context.defs_module_path
         parts = path.relative_to(root).parts if path.is_relative_to(root) else path.parts[-1:]
         return python_name("_".join(part.removesuffix(".yaml") for part in parts) or "ddb_lake")
+
+
+def _configuration(path: Path) -> Path:
+    """The file of a component, from the path that Dagster states: a file or a folder."""
+    candidates = (path, path / "defs.yaml", path / "component.yaml")
+    return next((file for file in candidates if file.is_file()), path / "defs.yaml")

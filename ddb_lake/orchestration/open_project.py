@@ -21,7 +21,8 @@ def configured_definitions(file: str | Path) -> dg.Definitions:
     if not isinstance(document, dict):
         raise ConfigError(f"{file}: expected a mapping with `type` and `attributes`")
     attributes = document.get("attributes", document)
-    return dg.build_defs_for_component(DynamoDBLakeComponent.resolve_from_dict(attributes))
+    component = DynamoDBLakeComponent.resolve_from_dict(attributes)
+    return dg.build_defs_for_component(component.with_inventory(Path(file)))
 
 
 def dagster_home(folder: Path) -> Path:

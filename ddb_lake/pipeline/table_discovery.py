@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 from ddb_lake.aws.table_listing import ListedTable, list_tables
 from ddb_lake.config import LakeSettings, TableSettings, load_entries
@@ -28,8 +27,14 @@ from ddb_lake.config.inventory import (
 )
 from ddb_lake.errors import UsageError
 
-Change = Literal["added", "missing", "found again", "changed", "not configured", "forgotten"]
-"""What became of a table since the last time: `not configured`, if no entry names it any more."""
+_COMPARED = {
+    "key": ("key", "key_types"),
+    "account or Region": ("arn",),
+    "stream": ("stream_view",),
+    "point-in-time recovery": ("point_in_time_recovery",),
+    "tags": ("tags",),
+}
+"""What a table is compared by with its former state, and the fields of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +44,18 @@ class Discovery:
     Attributes:
         file: the file of the inventory.
         inventory: its contents.
-        changes: what changed since the last time, by the DynamoDB table's name (with its Region and role, if several have the name).
+        changes: what became of a table since the last time, by the DynamoDB table's name (with its Region and role, if
+            several have the name): `added`, `missing`, `found again`, `created again`, `changed: ` with what changed (also after
+            one of the two before), `not configured` if no entry names it any more, or `forgotten`.
+        without_tables: the patterns of the entries that have no table.
         names: the name in the lake of each table of the inventory, in its order.
     """
 
     file: Path
     inventory: Inventory
-    changes: Mapping[str, Change]
+    changes: Mapping[str, str]
     names: tuple[str, ...]
+    without_tables: tuple[str, ...]
 
 
 def discover_tables(config: Path, forget: Sequence[str] = (), now: Callable[[], datetime] | None = None) -> Discovery:
@@ -77,9 +86,10 @@ def discover_tables(config: Path, forget: Sequence[str] = (), now: Callable[[], 
     expanded(settings, kept, str(config))  # raises before the file is written
     if kept != previous or not file.exists():
         write_inventory(file, kept)
-    return Discovery(
-        file, kept, _changes(previous, refreshed, forget), tuple(_lake_name(settings, table) for table in kept.tables)
-    )
+    names = tuple(_lake_name(settings, table) for table in kept.tables)
+    idle = [entry for entry in entries if not any(names_table(entry, table) for table in kept.tables)]
+    changes = _changes(previous, refreshed, forget)
+    return Discovery(file, kept, changes, names, tuple(str(entry.match) for entry in idle))
 
 
 def _lake_name(settings: LakeSettings, table: InventoryTable) -> str:
@@ -93,6 +103,8 @@ def refresh(
 ) -> Inventory:
     """The inventory after the tables were listed. Pure.
 
+    A table that entries of two places found, such as a Region and the default one, is that of the first entry.
+
     Args:
         previous: the inventory until now.
         listed: each entry with `match`, and the tables whose names it matches.
@@ -100,16 +112,19 @@ def refresh(
     """
     entries = [entry for entry, _ in listed]
     found: dict[tuple[str | None, str | None, str], InventoryTable] = {}
+    places: dict[str, tuple[str | None, str | None]] = {}
     for entry, tables in listed:
         for one in tables:
-            if entry.matches(one.table.table, one.tags):
+            if not entry.matches(one.table.table, one.tags):
+                continue
+            if places.setdefault(one.table.arn, one.table.place) == one.table.place:
                 place = (*one.table.place, one.table.table)
                 tags = {name: value for name, value in one.tags.items() if name in entry.match_tags}
                 tags |= found[place].tags if place in found else {}
                 found[place] = one.table.model_copy(update={"tags": tags})
     for table in previous.tables:
         place = (*table.place, table.table)
-        if place not in found and any(names_table(entry, table) for entry in entries):
+        if place not in found and table.arn not in places and any(names_table(entry, table) for entry in entries):
             found[place] = table.model_copy(update={"missing_since": table.missing_since or at})
     searches = [Search.of(entry) for entry in entries]
     return Inventory(
@@ -135,11 +150,11 @@ def _without(inventory: Inventory, forget: Sequence[str]) -> Inventory:
     return inventory.model_copy(update={"tables": kept})
 
 
-def _changes(previous: Inventory, refreshed: Inventory, forget: Sequence[str]) -> dict[str, Change]:
+def _changes(previous: Inventory, refreshed: Inventory, forget: Sequence[str]) -> dict[str, str]:
     before = {(*table.place, table.table): table for table in previous.tables}
     after = {(*table.place, table.table): table for table in refreshed.tables}
     names = [place[2] for place in {**before, **after}]
-    changes: dict[str, Change] = {}
+    changes: dict[str, str] = {}
     for place in sorted({**before, **after}, key=lambda place: (place[2], place[0] or "", place[1] or "")):
         old, new = before.get(place), after.get(place)
         change = "forgotten" if place[2] in forget and new is not None and new.missing_since else _change(old, new)
@@ -149,11 +164,16 @@ def _changes(previous: Inventory, refreshed: Inventory, forget: Sequence[str]) -
     return changes
 
 
-def _change(old: InventoryTable | None, new: InventoryTable | None) -> Change | None:
+def _change(old: InventoryTable | None, new: InventoryTable | None) -> str | None:
     if new is None:
         return "not configured"
     if old is None:
         return "added"
-    if (old.missing_since is None) != (new.missing_since is None):
-        return "missing" if new.missing_since else "found again"
-    return None if old == new else "changed"
+    if new.missing_since is not None:
+        return "missing" if old.missing_since is None else None
+    changed = [what for what, fields in _COMPARED.items() if any(getattr(old, f) != getattr(new, f) for f in fields)]
+    parts = ["found again"] if old.missing_since is not None else []
+    if None not in (old.table_id, new.table_id) and old.table_id != new.table_id:
+        parts = ["created again"]
+    parts += [f"changed: {', '.join(changed)}"] if changed else []
+    return "; ".join(parts) or None

@@ -126,3 +126,9 @@ def test_duration_is_read_as_people_write_it(text: str, length_s: int) -> None:
 def test_duration_without_a_unit_or_a_whole_number_of_seconds_is_an_error(given: object) -> None:
     with pytest.raises(ConfigError, match=r"snapshots\.keep_for: "):
         parse_settings({"warehouse": "w", "snapshots": {"keep_for": given}}, "test")
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "lake.yaml").write_bytes(b"warehouse: l\xfc\n")
+    with pytest.raises(ConfigError, match="not UTF-8 text"):
+        load_settings(tmp_path / "lake.yaml")

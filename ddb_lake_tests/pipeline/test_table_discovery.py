@@ -212,7 +212,7 @@ def test_changes_of_tables_of_one_name_state_region_and_role(tmp_path: Path, mon
 
     def list_tables(entry: TableSettings) -> tuple[ListedTable, ...]:
         found = described("prod-a", {}).table.model_copy(
-            update={"region": "eu-west-1", "role_arn": entry.source.role_arn}
+            update={"region": "eu-west-1", "role_arn": entry.source.role_arn, "arn": f"arn of {entry.source.role_arn}"}
         )
         return (ListedTable(found, {}),)
 
@@ -274,6 +274,56 @@ def test_an_inventory_is_required_and_belongs_to_the_entries_as_they_are(tmp_pat
     ):
         with pytest.raises(ConfigError, match="not looked up since the entry was added or changed"):
             with_inventory(lake(changed), config)
-    inventory_file(config).write_text("{")
-    with pytest.raises(ConfigError, match="no inventory of `ddb-lake discover`"):
-        with_inventory(settings, config)
+
+
+TABLE = '{"table": "a", "arn": "", "key": ["id"], "key_types": {"id": "S"}}'
+
+
+@pytest.mark.parametrize(
+    ("damaged", "fault"),
+    [
+        (b"{", "it is not JSON"),
+        (b"[" * 100_000, "it is not JSON"),
+        (b"\xff", "it is not UTF-8 text"),
+        (b"null", "inventory: Input should be"),
+        (b'{"version": 2}', "version: Input should be 1"),
+        (b'{"tables": [{"table": "a"}]}', "tables.0.key: Field required"),
+        (f'{{"tables": [{TABLE.replace("S", "")[:-2]}, "x": "S"}}}}]}}'.encode(), "`key` and `key_types`"),
+        (f'{{"tables": [{TABLE}, {TABLE}]}}'.encode(), "a is listed twice"),
+    ],
+)
+def test_damaged_inventory_is_an_error_that_names_the_fault(tmp_path: Path, damaged: bytes, fault: str) -> None:
+    file = tmp_path / "ddb_lake.tables.json"
+    file.write_bytes(damaged)
+    with pytest.raises(ConfigError, match=r"no inventory of `ddb-lake discover`: .*restore the file") as refused:
+        read_inventory(file)
+    assert fault in str(refused.value)
+
+
+def of_region(region: str | None, arn_region: str) -> ListedTable:
+    table = described("orders", {}).table
+    return ListedTable(table.model_copy(update={"region": region, "arn": f"arn:aws:dynamodb:{arn_region}:1:x"}), {})
+
+
+def test_entry_with_a_name_is_refused_for_tables_of_two_regions() -> None:
+    regions = ("eu-west-1", "us-east-1")
+    entries = [{"match": "*", "source": {"region": region}} for region in regions]
+    settings = lake({"name": "other", "source": {"table": "orders"}}, *entries)
+    listed_tables = [
+        (entry, [of_region(region, region)]) for entry, region in zip(settings.matching_tables, regions, strict=True)
+    ]
+    with pytest.raises(ConfigError, match=r"`name: other` is for one table.*eu-west-1.*us-east-1.*source.region"):
+        expanded(settings, refresh(Inventory(), listed_tables, START), "lake.yaml")
+    settings = lake({"name": "other", "source": {"table": "orders", "region": "us-east-1"}}, *entries)
+    tables = expanded(settings, refresh(Inventory(), listed_tables, START), "lake.yaml").tables
+    assert [(one.name, one.source.region) for one in tables] == [("other", "us-east-1"), ("orders", "eu-west-1")]
+
+
+def test_table_that_two_entries_find_with_and_without_its_region_is_that_of_the_first() -> None:
+    settings = lake({"match": "o{name}", "source": {"region": "eu-west-1"}}, {"match": "*"})
+    first, second = settings.matching_tables
+    before = refresh(Inventory(), [(second, [of_region(None, "eu-west-1")])], START)
+    both = [(first, [of_region("eu-west-1", "eu-west-1")]), (second, [of_region(None, "eu-west-1")])]
+    for previous in (Inventory(), before):
+        tables = expanded(settings, refresh(previous, both, START), "lake.yaml").tables
+        assert [(one.name, one.source.missing_since) for one in tables] == [("rders", None)]

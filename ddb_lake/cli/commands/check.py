@@ -5,10 +5,12 @@ from __future__ import annotations
 import click
 
 from ddb_lake.cli.command import command, json_option, tables_argument
+from ddb_lake.cli.failures import ADD_A_TABLE
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.checks import checks_document, print_result
 from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
+from ddb_lake.errors import ConfigError
 
 
 @command(
@@ -35,6 +37,8 @@ def check(invocation: Invocation, tables: tuple[str, ...], strict: bool, as_json
     from ddb_lake.pipeline.read.check_results import summary_text
 
     with invocation.lake(*tables) as lake:
+        if not lake.settings.tables:
+            raise ConfigError("no table is configured, so that nothing can be checked", hint=ADD_A_TABLE)
         results = {}
         for name in tables or [table.name for table in lake.settings.tables]:
             results[name] = evaluate_checks(Subject(lake, lake.table(name)))

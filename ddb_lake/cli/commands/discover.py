@@ -53,11 +53,16 @@ def discover(invocation: Invocation, forget: tuple[str, ...], as_json: bool) -> 
     echo(f"{count_text(present, 'table')} found; written to {found.file}.")
     for name, change in found.changes.items():
         echo(f"  {name}: {change}")
+    for pattern in found.without_tables:
+        note(
+            f"`match: {pattern}` has no table: its account and Region have none of such a name and tags, or earlier entries have them"
+        )
     for table in found.inventory.tables:
         if table.missing_since is not None:
             note(
-                f"{table.table} was not found since {table.missing_since:%Y-%m-%d %H:%M} UTC: it was deleted, or lost its tags. Its data"
-                f" stays in the lake; `ddb-lake discover --forget {table.table}` removes it from the list"
+                f"{table.table} was not found since {table.missing_since:%Y-%m-%d %H:%M} UTC: it was deleted, lost its tags, or another"
+                " account or Region was searched. Its data stays in the lake;"
+                f" `ddb-lake discover --forget {table.table}` removes it from the list"
             )
 
 
@@ -78,4 +83,5 @@ def _document(found: Discovery) -> dict[str, object]:
         "file": str(found.file),
         "tables": [{"name": name} | table.model_dump(mode="json") for table, name in tables],
         "changes": dict(found.changes),
+        "without_tables": found.without_tables,
     }

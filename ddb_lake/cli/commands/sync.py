@@ -26,7 +26,7 @@ from ddb_lake.cli.commands.aurora import replication_text
 from ddb_lake.cli.commands.compact import compact_lines
 from ddb_lake.cli.commands.load import load_text, print_load_remarks
 from ddb_lake.cli.commands.streams import print_stream_remarks, streams_text
-from ddb_lake.cli.failures import error_text, exit_status, print_doubts, print_error
+from ddb_lake.cli.failures import ADD_A_TABLE, error_text, exit_status, print_doubts, print_error
 from ddb_lake.cli.invocation import Invocation, pass_invocation
 from ddb_lake.cli.output.exact_json import encode_json
 from ddb_lake.cli.output.metrics import MetricsTarget
@@ -102,7 +102,7 @@ def _pass(invocation: Invocation, tables: tuple[str, ...], options: SyncOptions,
         if metrics is not None:
             MetricsTarget(options.metrics_file, options.as_emf).export(metrics, lake, names)
         if not lake.settings.tables:
-            run.add_doubts(["no table is configured: add one below `tables:`"])
+            run.add_doubts([f"no table is configured: {ADD_A_TABLE}"])
     if options.as_json:
         document = {"due": run.due, "results": run.results, "doubts": run.doubts}
         write_document(document) if options.every is None else write_lines([encode_json(document)])

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ddb_lake.cli.doctor.finding import Finding, ok, warn
 from ddb_lake.cli.doctor.subject import LakeSubject
+from ddb_lake.cli.failures import ADD_A_TABLE
 from ddb_lake.core.operations.count_text import count_text
 
 
@@ -13,4 +14,4 @@ def examine_configuration(subject: LakeSubject) -> Iterator[Finding]:
     """The configuration file is valid, and names a table. (`registry.examine` reports a file that is not.)"""
     yield ok(f"{subject.file}: {count_text(len(subject.settings.tables), 'table')}")
     if not subject.settings.tables:
-        yield warn("no table is configured", "add one below `tables:`", check="tables")
+        yield warn("no table is configured", ADD_A_TABLE, check="tables")

@@ -8,6 +8,7 @@ from ddb_lake.cli.doctor.finding import Finding, fail, ok, warn
 from ddb_lake.cli.doctor.subject import TableSubject
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.values.time_text import time_text
+from ddb_lake.errors import ConfigError
 
 _DAYS = 5
 """The days that a finding names at most."""
@@ -29,13 +30,23 @@ def examine_protection(subject: TableSubject) -> Iterator[Finding]:
 
 
 def examine_settings(subject: TableSubject) -> Iterator[Finding]:
-    """Each attribute in `columns` exists, and each table of an entity is one of the configuration."""
+    """The key is that of the lake, each attribute in `columns` exists, and each table of an entity is one of the configuration."""
     from ddb_lake.executors import open_lake
     from ddb_lake.pipeline.former_entities import former_entities
     from ddb_lake.pipeline.read.unused_columns import find_unused_columns
+    from ddb_lake.pipeline.table_key import table_key
 
     name = subject.settings.name
     with open_lake(subject.lake.settings) as lake:
+        try:
+            if subject.settings.key:
+                table_key(lake, name)
+        except ConfigError as error:
+            yield fail(
+                str(error),
+                "correct `key`; for a table that was created again with another key, add an entry with another `name`, and"
+                f" `source: {{table: {subject.settings.source_name}}}`",
+            )
         for unused in find_unused_columns(lake, name):
             yield warn(str(unused), "correct the name in `columns`, or wait until an item has it")
         for former in former_entities(lake, name):

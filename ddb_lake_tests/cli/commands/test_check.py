@@ -51,3 +51,9 @@ def test_checks_are_evaluated_and_status_counts_them(run: Run, project: Path, la
     assert colors(shown["orders"]).items() >= colors(found["orders"]).items()
     # Dagster alone evaluates these: until it does, they are unknown
     assert colors(shown["orders"])["current/unique_keys"] == "yellow"
+
+
+def test_a_lake_without_tables_is_refused(run: Run, project: Path) -> None:
+    (project / "ddb_lake.yaml").write_text("warehouse: warehouse\ntables: []\n")
+    refused = run("check")
+    assert refused.exit_code == 2 and "no table is configured, so that nothing can be checked" in refused.stderr

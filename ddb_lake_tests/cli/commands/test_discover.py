@@ -126,6 +126,37 @@ def test_list_stays_as_it_was_if_the_tables_collide_or_a_request_is_refused(
     assert (project / "ddb_lake.tables.json").read_bytes() == written
 
 
+def test_what_became_of_a_table_is_named_and_doctor_fails_if_its_key_is_not_that_of_the_lake(
+    run: Run, project: Path, sandbox: Sandbox
+) -> None:
+    (project / "ddb_lake.yaml").write_text(CONFIGURATION + '  - match: "other-*"\n')
+    for name in ("prod-users", "prod-carts", "prod-later"):
+        make_table(sandbox, name, **TAGS, **STREAM)
+    found = run("discover")
+    assert "`match: other-*` has no table" in found.stderr and "`match: prod-{name}` has no table" not in found.stderr
+    boto3.client("dynamodb").put_item(TableName="prod-users", Item={"pk": {"S": "u"}, "sk": {"N": "1"}})
+    assert run("sync", "users").exit_code == 0
+    for name in ("prod-users", "prod-carts"):
+        boto3.client("dynamodb").delete_table(TableName=name)
+    boto3.client("dynamodb").create_table(
+        TableName="prod-users",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+        **TAGS,
+        **STREAM,
+    )
+    make_table(sandbox, "prod-carts", **TAGS, **STREAM)
+    boto3.client("dynamodb").update_table(TableName="prod-later", StreamSpecification={"StreamEnabled": False})
+    document = json.loads(run("discover", "--json").stdout)
+    assert document["without_tables"] == ["other-*"]
+    assert document["changes"]["prod-carts"] == "created again"
+    assert document["changes"]["prod-later"] == "changed: stream"
+    assert document["changes"]["prod-users"].startswith("created again; changed: key")
+    (failed,) = (line for line in run("doctor").stdout.splitlines() if "the lake's key is" in line)
+    assert failed.startswith("fail") and "['pk', 'sk'], the configuration says ['id']" in failed
+
+
 def test_policy_of_the_discoverer_allows_what_is_called_and_no_more(run: Run, sandbox: Sandbox) -> None:
     policy = json.loads(run("iam", "discoverer", "--region", "eu-west-1").stdout)  # before a first discovery
     assert {statement["Sid"]: statement["Resource"] for statement in policy["Statement"]} == {

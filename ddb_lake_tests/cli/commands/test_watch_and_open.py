@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ddb_lake.cli.output.progress import rate_text
+from ddb_lake.config.inventory import Inventory, InventoryTable, Search, write_inventory
 from ddb_lake.errors import TerminalError, UsageError
 from ddb_lake.orchestration import web_server
 from ddb_lake.orchestration.open_project import configured_definitions, dagster_home, write_code
@@ -59,6 +60,16 @@ def test_definitions_are_those_of_the_configured_lake(project: Path, monkeypatch
     keys = configured_definitions(project / "ddb_lake.yaml").resolve_asset_graph().get_all_asset_keys()
     assert {key.to_user_string() for key in keys} >= {"current/orders", "current/customers"}
     assert "defs" in namespace
+
+
+@pytest.mark.filterwarnings(*DAGSTERS_OWN)
+def test_definitions_have_the_discovered_tables(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text('warehouse: lake\ntables: [{match: "prod-{name}"}]\n')
+    found = InventoryTable(table="prod-users", arn="arn", key=("id",), key_types={"id": "S"})
+    write_inventory(tmp_path / "a.tables.json", Inventory(searches=(Search(match="prod-{name}"),), tables=(found,)))
+
+    keys = configured_definitions(tmp_path / "a.yaml").resolve_asset_graph().get_all_asset_keys()
+    assert "current/users" in {key.to_user_string() for key in keys}
 
 
 def test_home_of_the_environment_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
