@@ -91,7 +91,7 @@ class Follower:
         options: intervals and limits.
         keeper: the leases; None: follow without any.
         kinds: kinds of work that are added to the pipeline's own.
-        clock: seconds from anywhere.
+        clock: a clock that does not go back, in seconds.
         pause: waits for seconds.
     """
 
@@ -341,9 +341,10 @@ class Follower:
             self.lake.warn(warning)
         for table, error in plan.failed.items():
             self._failed(table, error)
-        for work in plan.work:
-            if self._stop.is_set():
-                break  # the next follower plans it again
+        for number, work in enumerate(plan.work):
+            if self._stop.is_set():  # the next follower plans the rest again, so notifications of it stay
+                plan.examined.difference_update(left.table for left in plan.work[number:])
+                break
             try:
                 self.listener.work(work, self._do(work))
             except Exception as error:  # the work of the other tables continues after any error

@@ -32,6 +32,8 @@ from ddb_lake.pipeline.follow.follower import COMPACT_EVERY_S, ONCE_ATTEMPTS, TI
 from ddb_lake.pipeline.follow.leases import read_leases, working_followers
 from ddb_lake.pipeline.follow.table import FollowedTable, FollowOptions
 from ddb_lake.pipeline.maintain import compact
+from ddb_lake.pipeline.plan.planner import Plan
+from ddb_lake.pipeline.plan.work import Work
 from ddb_lake_tests.support.effort import examples
 from ddb_lake_tests.support.fault_marks import fault
 from ddb_lake_tests.support.simulated_follower import NAME, STEPS, Following, following
@@ -234,6 +236,25 @@ def test_follower_that_is_stopped_begins_no_further_turn_and_no_planned_work(
         assert found.items() == found.expected() != []
         assert not other.turn.called
         assert not planned.called
+
+
+def test_notifications_of_work_that_a_stop_left_stay_in_the_queue(tmp_path: Path, service: SimulatedStreams) -> None:
+    """Guards late objects: without their notification, they would wait for the listing of everything."""
+    with following(tmp_path, service) as found:
+        follower, stop = found.follower(), Event()
+        follower.keeper = None
+        plan = Plan([Work(NAME, "merge", "first"), Work("other", "merge", "left")], examined={NAME, "other"})
+        received = mock.Mock(hints={}, errors=[])
+        received.delete_handled.return_value = []
+        with (
+            mock.patch.object(follow, "Planner") as planner,
+            mock.patch.object(follow, "receive_notifications", return_value=received),
+            mock.patch.object(follow, "run_work", side_effect=lambda *_: stop.set()),
+        ):
+            planner.return_value.tick.return_value = plan
+            follower.run(stop)
+        ((handled, _),) = [call.args for call in received.delete_handled.call_args_list]
+        assert handled.examined == {NAME}
 
 
 def test_follower_that_stops_hands_over_at_once(tmp_path: Path, service: SimulatedStreams) -> None:
