@@ -13,6 +13,7 @@ from typing import Any
 
 from ddb_lake.config import LakeSettings, TableSettings
 from ddb_lake.config.lake import HashKeySettings
+from ddb_lake.config.table_sections import AuroraSettings
 from ddb_lake.core.capture.dynamodb_copies import PARTITION_KEY, SORT_KEY
 from ddb_lake.core.layout.firehose_paths import DEFAULT_LAYOUT
 from ddb_lake.core.operations.policies import partition_of
@@ -111,6 +112,7 @@ class Deployment:
     follow_role: str
     hash_key: HashKeySettings | None = None
     queue_urls: tuple[str, ...] = ()
+    databases: tuple[AuroraSettings, ...] = ()
 
     @property
     def lake_roles(self) -> tuple[str, ...]:
@@ -151,9 +153,10 @@ def resolve_deployment(settings: InfraSettings, lake: LakeSettings) -> Deploymen
         f"{settings.name}-follow",
         lake.hash_key,
         tuple(dict.fromkeys(t.changes.notifications for t in lake.tables if t.changes and t.changes.notifications)),
+        tuple(table.aurora for table in lake.tables if table.aurora is not None),
     )
     _check_replica(found)
-    _check_hash_key(found)
+    _check_environment(found)
     return found
 
 
@@ -183,10 +186,18 @@ def _check_names(settings: InfraSettings, tables: Sequence[TableDeployment]) -> 
         )
 
 
-def _check_hash_key(deployment: Deployment) -> None:
+def _check_environment(deployment: Deployment) -> None:
     """A container of the `follow` stack has no environment variable of the user's."""
+    if "follow" not in deployment.settings.stack_names:
+        return
+    for database in deployment.databases:
+        if database.password_env is not None:
+            raise ConfigError(
+                f"`aurora.password_env` is {database.password_env}, which the container of the stack `follow` does not have",
+                hint="use `secret_arn` or `iam_auth`, or leave `follow` out of `stacks`",
+            )
     key = deployment.hash_key
-    if "follow" in deployment.settings.stack_names and key is not None and key.env is not None:
+    if key is not None and key.env is not None:
         raise ConfigError(
             f"`hash_key` is in the environment variable {key.env}, which the container of the stack `follow` does not have",
             hint="store the key in Secrets Manager (`secret`) or Systems Manager (`parameter`), or leave `follow` out of `stacks`",

@@ -156,6 +156,7 @@ def _parameterised(deployment: Deployment, given: dict[str, cdk.CfnParameter]) -
         follow_role=f"{text('DeploymentName')}-follow",
         hash_key=None,
         queue_urls=(),
+        databases=(),
     )
 
 

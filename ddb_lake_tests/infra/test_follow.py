@@ -29,6 +29,7 @@ Templates = dict[str, Template]
 INFRA = Path(ddb_lake.__file__).parent / "infra"
 QUEUE = "https://sqs.eu-west-1.amazonaws.com/111122223333/arrivals"
 STREAM = "arn:aws:kinesis:eu-west-1:111122223333:stream/shared"
+DATABASE_SECRET = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:database-AbCdEf"
 HASH_KEY = "arn:aws:kms:eu-west-1:111122223333:key/00000000-1111-2222-3333-444444444444"
 
 
@@ -150,8 +151,10 @@ def streaming(tmp_path_factory: pytest.TempPathFactory) -> Template:
             "export": export,
             "changes": {"kinesis": STREAM, "fan_out": "lake"},
             "columns": {"email": {"hash": True}},
+            "aurora": {"host": "h", "database": "d", "user": "replicator", "iam_auth": True},
         },
     ]
+    tables[0]["aurora"] = {"host": "h", "database": "d", "user": "u", "secret_arn": DATABASE_SECRET}
     settings = InfraSettings.model_validate(
         {
             "lake": "lake.yaml",
@@ -182,6 +185,8 @@ def test_streams_are_read_and_landed_and_the_key_of_hashes_is_read(streaming: Te
         "arn:aws:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:lake/key-??????"
     }
     assert resources("DecryptHashKey") == {HASH_KEY}
+    assert resources("ReadDatabaseLogin") == {DATABASE_SECRET}
+    assert resources("LogIntoDatabase") == {"arn:aws:rds-db:${AWS::Region}:${AWS::AccountId}:dbuser:*/replicator"}
     written = {
         text(r) for s in found.values() if "s3:PutObject" in as_list(s["Action"]) for r in as_list(s["Resource"])
     }
@@ -233,6 +238,15 @@ def test_key_of_hashes_in_an_environment_variable_is_an_error() -> None:
     lake = parse_settings({"warehouse": "s3://lake/w", "hash_key": {"env": "KEY"}, "tables": [table]}, "test")
     with pytest.raises(ConfigError, match="environment variable KEY"):
         resolve_deployment(settings, lake)
+
+
+def test_password_of_a_database_in_an_environment_variable_is_an_error() -> None:
+    aurora = {"host": "h", "database": "d", "user": "u", "password_env": "PASSWORD"}
+    table = {"name": "orders", "key": ["id"], "changes": {"streams": True}, "aurora": aurora}
+    table["export"] = {"bucket": "landing", "prefix": "exports"}
+    lake = parse_settings({"warehouse": "s3://lake/w", "tables": [table]}, "test")
+    with pytest.raises(ConfigError, match=r"`aurora\.password_env` is PASSWORD"):
+        resolve_deployment(invalid(stacks=["follow"])(), lake)
 
 
 def test_lake_without_delivered_objects_is_an_error_for_stacks_that_deliver() -> None:

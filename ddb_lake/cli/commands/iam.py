@@ -105,7 +105,15 @@ def lake_estate(settings: LakeSettings, options: IamOptions, entries: Sequence[T
     import os
 
     from ddb_lake.aws.objects import split_s3
-    from ddb_lake.core.operations.policies import DNS_SUFFIXES, Estate, Place, Searched, Source, partition_of
+    from ddb_lake.core.operations.policies import (
+        DNS_SUFFIXES,
+        Estate,
+        Place,
+        Searched,
+        Source,
+        database_user_arn,
+        partition_of,
+    )
     from ddb_lake.core.schema.key_patterns import KeyPattern
 
     region = options.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
@@ -175,7 +183,7 @@ def lake_estate(settings: LakeSettings, options: IamOptions, entries: Sequence[T
         database_secrets=tuple(dict.fromkeys(one.secret_arn for one in databases if one.secret_arn)),
         database_users=tuple(
             dict.fromkeys(
-                f"arn:{partition}:rds-db:{one.region or region}:{options.account}:dbuser:*/{one.user}"
+                database_user_arn(partition, f"{one.region or region}:{options.account}", one.user)
                 for one in databases
                 if one.iam_auth
             )

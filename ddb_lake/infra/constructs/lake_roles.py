@@ -14,6 +14,7 @@ from ddb_lake.core.operations.policies import (
     HashKey,
     Place,
     Source,
+    database_user_arn,
     parameter_key,
     secret_key,
     statements,
@@ -55,6 +56,14 @@ def estate(stack: cdk.Stack, deployment: Deployment, key_arns: Mapping[str, str]
         queue_arns=queues.arns,
         queue_key_arn=queues.key_arn,
         hash_key=_hash_key(stack, deployment),
+        database_secrets=tuple(dict.fromkeys(one.secret_arn for one in deployment.databases if one.secret_arn)),
+        database_users=tuple(
+            dict.fromkeys(
+                database_user_arn(stack.partition, f"{one.region or stack.region}:{stack.account}", one.user)
+                for one in deployment.databases
+                if one.iam_auth
+            )
+        ),
     )
 
 

@@ -92,8 +92,11 @@ def _endpoints(deployment: Deployment) -> Iterator[str]:
         yield "kinesis-streams"
     if deployment.queue_urls:
         yield "sqs"
-    if deployment.hash_key is not None:
-        yield "ssm" if deployment.hash_key.parameter else "secretsmanager"
+    key = deployment.hash_key
+    if key is not None and key.parameter is not None:
+        yield "ssm"
+    if (key is not None and key.secret is not None) or any(one.secret_arn for one in deployment.databases):
+        yield "secretsmanager"
 
 
 def _queues(stack: cdk.Stack, deployment: Deployment) -> Queues:

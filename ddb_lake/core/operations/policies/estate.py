@@ -124,6 +124,14 @@ def parameter_key(name: str, prefix: str, kms_key_arn: str | None = None) -> Has
     return HashKey((arn,), "ssm", kms_key_arn)
 
 
+def database_user_arn(partition: str, where: str, user: str) -> str:
+    """A database user with IAM authentication, in any cluster. `where`: the Region and account, as in an ARN.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/UsingWithRDS.IAMDBAuth.IAMPolicy.html
+    """
+    return f"arn:{partition}:rds-db:{where}:dbuser:*/{user}"
+
+
 @dataclass(frozen=True, slots=True)
 class Estate:
     """All that a lake touches, as ARNs.
@@ -131,7 +139,7 @@ class Estate:
     `glue`: the ARN of the catalog, then the database, then its tables; empty for a catalog outside Glue. `dns_suffix`: the
     last part of an endpoint's name, `DNS_SUFFIXES` of the partition. `hash_key`: None if the key of hashes is not in AWS.
     `database_secrets`, `database_users`: ARNs of what logs into the databases that `aurora` replicates into: secrets, and users with
-    IAM authentication (https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/UsingWithRDS.IAMDBAuth.IAMPolicy.html).
+    IAM authentication (`database_user_arn`).
     """
 
     region: str
