@@ -49,7 +49,7 @@ from ddb_lake.spark.record_tasks import (
     scan_ids,
     write_new,
 )
-from ddb_lake.spark.scratch import ScratchRows, estimated_rows, names_of
+from ddb_lake.spark.scratch import ScratchRows, delete_files, estimated_rows, names_of
 
 ONE_TASK_ROWS = 20_000
 """The most staged rows that one task deduplicates and writes."""
@@ -106,8 +106,7 @@ class SparkDeduplicator:
         """Delete the scratch files, and those files that were in no attempt to commit: such an attempt may have succeeded."""
         for share in self._shares:
             self._scratch.delete(names_of([share.changes, share.quarantine]))
-            for path in set(share.files) - self._adopted:
-                self._scratch.io.delete(path)
+            delete_files(self._scratch.io, set(share.files) - self._adopted)
 
     def _write(self, table: Table, write: _Write) -> tuple[list[DataFile], Figures]:
         if not write.files:

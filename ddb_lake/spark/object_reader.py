@@ -43,7 +43,7 @@ from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.table_key import table_definition, table_key
 from ddb_lake.spark.access import WAVES, TableAccess, table_access
 from ddb_lake.spark.carrier import Carrier
-from ddb_lake.spark.scratch import ScratchFolder, names_of
+from ddb_lake.spark.scratch import ScratchFolder, delete_files, names_of
 
 LEAST_BYTES = 3 * 1024 * 1024
 """The compressed size below which dividing objects among tasks takes longer than it saves."""
@@ -197,8 +197,7 @@ def _delete_shares(scratch: ScratchFolder, results: Sequence[ReadResult]) -> Non
     for result in results:
         for share in result.tables.values():
             scratch.delete(names_of([share.changes, share.quarantine]))
-            for path in share.files:
-                scratch.io.delete(path)
+            delete_files(scratch.io, share.files)
 
 
 # --- in a task

@@ -56,10 +56,15 @@ class ScratchFolder:
         return f"{uuid.uuid4().hex}.parquet"
 
     def delete(self, names: Iterable[str]) -> None:
-        """Delete files. Those that are not there are deleted already."""
-        for name in names:
-            with suppress(FileNotFoundError):
-                self.io.delete(self.path(name))
+        """Delete files of the folder. Those that are not there are deleted already."""
+        delete_files(self.io, map(self.path, names))
+
+
+def delete_files(io: FileIO, paths: Iterable[str]) -> None:
+    """Delete files. Those that are not there are deleted already, as by an erasure."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            io.delete(path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from ddb_lake.spark.record_tasks import (
     scan_ids,
     write_new,
 )
-from ddb_lake.spark.scratch import ScratchFolder, ScratchRows, names_of
+from ddb_lake.spark.scratch import ScratchFolder, ScratchRows, delete_files, names_of
 from ddb_lake_tests.support.effort import examples
 
 HOUR_US = 3_600_000_000
@@ -46,6 +46,13 @@ def test_figures_of_parts_add_up_in_any_order(parts: list[tuple[str, int, int]])
     assert (whole.first_us, whole.last_us) == (
         (min(us for _, us, _ in parts), max(us for _, us, _ in parts)) if parts else (None, None)
     )
+
+
+def test_files_that_an_erasure_deleted_do_not_hinder_the_deletion_of_the_others(tmp_path: Path) -> None:
+    """Guards the error of the step that is in progress: an error of its clean-up would hide it."""
+    (tmp_path / "left.parquet").touch()
+    delete_files(PyArrowFileIO(), [f"{tmp_path}/gone.parquet", f"file://{tmp_path}/left.parquet"])
+    assert not list(tmp_path.iterdir())
 
 
 def _counted(name: str, rows: int) -> Counter[str]:
