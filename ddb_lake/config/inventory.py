@@ -29,6 +29,9 @@ from ddb_lake.config.tables import TableSettings
 from ddb_lake.errors import ConfigError
 
 SUFFIX = ".tables.json"
+WHY_MISSING = "it was deleted, lost its tags, or another account or Region was searched"
+"""Why `discover` may not find a table any more, as a clause of a message."""
+
 _PLACED = ("export", "changes", "aurora")
 """The sections in which `{name}` is replaced by the name of the lake table."""
 

@@ -39,6 +39,7 @@ def discover(invocation: Invocation, forget: tuple[str, ...], as_json: bool) -> 
     For `ddb_lake.yaml` it is `ddb_lake.tables.json`. Every command and Dagster then have these tables, without a request to AWS. A table
     that appears later is added by the next run. One that is not found any more stays, with its data, until --forget. It reads no item.
     """
+    from ddb_lake.config.inventory import WHY_MISSING
     from ddb_lake.pipeline.table_discovery import discover_tables
 
     found = discover_tables(invocation.existing_file(), forget)
@@ -60,8 +61,7 @@ def discover(invocation: Invocation, forget: tuple[str, ...], as_json: bool) -> 
     for table in found.inventory.tables:
         if table.missing_since is not None:
             note(
-                f"{table.table} was not found since {table.missing_since:%Y-%m-%d %H:%M} UTC: it was deleted, lost its tags, or another"
-                " account or Region was searched. Its data stays in the lake;"
+                f"{table.table} was not found since {table.missing_since:%Y-%m-%d %H:%M} UTC: {WHY_MISSING}. Its data stays in the lake;"
                 f" `ddb-lake discover --forget {table.table}` removes it from the list"
             )
 

@@ -178,8 +178,10 @@ def _follower(lake: Lake, table: str) -> list[tuple[str, Any]]:
 
 
 def _missing_text(since_us: int) -> str:
+    from ddb_lake.config.inventory import WHY_MISSING
+
     return (
-        f"`ddb-lake discover` has not found its table since {time_text(since_us)}: it was deleted, or lost its tags. What the lake has"
+        f"`ddb-lake discover` has not found its table since {time_text(since_us)}: {WHY_MISSING}. What the lake has"
         " stays, and nothing is requested on a schedule; `ddb-lake discover` looks again"
     )
 

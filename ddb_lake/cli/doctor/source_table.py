@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ddb_lake.cli.doctor.finding import Finding, fail, ok, warn
 from ddb_lake.cli.doctor.subject import TableSubject
+from ddb_lake.config.inventory import WHY_MISSING
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.pipeline.table_key import table_key
@@ -38,8 +39,7 @@ def examine_source(subject: TableSubject) -> Iterator[Finding]:
     if table.source.missing_since is not None:
         since = f"{table.source.missing_since:%Y-%m-%d %H:%M} UTC"
         yield warn(
-            f"`ddb-lake discover` has not found {table.source_name} since {since}: it was deleted, or lost its tags; what the lake has"
-            " stays",
+            f"`ddb-lake discover` has not found {table.source_name} since {since}: {WHY_MISSING}; what the lake has stays",
             f"run `ddb-lake discover` again; `ddb-lake discover --forget {table.source_name}` removes it from the list",
         )
         return
