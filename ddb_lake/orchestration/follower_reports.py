@@ -38,7 +38,7 @@ class FollowerReports:
     Args:
         lake: an open lake.
         instance: the instance of Dagster.
-        clock: seconds from anywhere.
+        clock: a clock that does not go back, in seconds.
     """
 
     lake: Lake

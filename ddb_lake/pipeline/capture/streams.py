@@ -116,7 +116,7 @@ def read_streams(
 ) -> StreamsResult:
     """Land what the table's streams have that has not landed. See this module's docstring.
 
-    `clock` counts seconds from anywhere. Raises ConfigError if the table is not to be read from its stream, has none,
+    `clock` does not go back, and counts seconds. Raises ConfigError if the table is not to be read from its stream, has none,
     or has one without images; ThrottledError if AWS still throttles after pauses.
     """
     budget = budget or Budget()

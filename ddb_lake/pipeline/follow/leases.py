@@ -38,7 +38,7 @@ def working_followers(lake: Lake) -> Leases:
 
 @dataclass(slots=True)
 class LeaseKeeper:
-    """Takes, renews and releases the leases of one follower. `clock`: seconds from anywhere."""
+    """Takes, renews and releases the leases of one follower. `clock`: one that does not go back, in seconds."""
 
     lake: Lake
     tables: Collection[str]
