@@ -45,6 +45,13 @@ _EXPORT = "      export: {{bucket: {bucket}{prefix}}}   # and: prefix, schedule,
 _EXPORT_HINT = '      # export: {bucket: my-exports, prefix: orders, schedule: "0 3 * * 0"}   # for full exports\n'
 _CHANGES = "      changes: {{uri: {uri}, partitions: {{start: {first_day}}}}}   # in Dagster, the partitions begin on this day\n"
 _CHANGES_HINT = "      # changes: {uri: s3://my-landing/orders/}   # where Firehose delivers the change records\n"
+_MATCH = """\
+    - match: {match}   # `*` is any text, {{name}} the part that is the name in the lake; `ddb-lake discover` lists the tables
+      # match_tags: {{lake: "yes"}}
+      # match_except: ["*-tmp"]
+"""
+_MATCH_EXPORT_HINT = '      # export: {bucket: my-exports, prefix: "{name}"}   # for full exports\n'
+_MATCH_CHANGES_HINT = '      # changes: {streams: true}   # or {uri: "s3://my-landing/{name}/"}\n'
 _TAIL = """\
       # columns: {amount: "decimal(38,2)", payload: json}
       # nested: flatten                  # or json
@@ -58,6 +65,7 @@ class InitOptions:
     """The options of the command."""
 
     table: str | None
+    match: str | None
     key: tuple[str, ...]
     warehouse: str
     export_bucket: str | None
@@ -72,6 +80,7 @@ class StarterTable:
     """What a starter configuration states of a table.
 
     Attributes:
+        name: the name of the table, or the pattern if `is_pattern`.
         key: its key; empty if it is left out.
         key_note: the comment beside it.
         first_day: the day (UTC) with which the partitions of its changes begin.
@@ -91,6 +100,7 @@ class StarterTable:
     exports: str | None = None
     entities: tuple[EntityCandidate, ...] = ()
     sampled: int = 0
+    is_pattern: bool = False
 
 
 @command(
@@ -101,9 +111,15 @@ class StarterTable:
     "ddb-lake init --sample",
     "ddb-lake init --table orders --key customer --key order_id --export-bucket my-exports"
     " --changes-uri s3://my-landing/orders/",
+    "ddb-lake init --match 'prod-{name}' --changes-uri 's3://my-landing/{name}/'",
 )
 @click.argument("places", nargs=-1, metavar="[PATH] [LOCATION]...")
 @click.option("--table", help="The DynamoDB table's name.")
+@click.option(
+    "--match",
+    metavar="PATTERN",
+    help="In place of --table: all tables with such a name, also later ones; {name} is the part that is the name in the lake.",
+)
 @click.option(
     "--key",
     multiple=True,
@@ -133,9 +149,11 @@ def init(places: tuple[str, ...], options: InitOptions, as_json: bool) -> None:
             "--discover reads keys, and no location is given",
             hint="name one: `ddb-lake init LOCATION --discover`",
         )
+    if options.match is not None:
+        _check_match(options, locations)
     found = _discovered(locations) if locations else None
     tables = (
-        [_named_table(options)]
+        [_named_table(options) if options.match is None else _matching_tables(options.match, options)]
         if found is None
         else [_found_table(table, options, _first_day(found)) for table in _chosen(found, options)]
     )
@@ -143,8 +161,15 @@ def init(places: tuple[str, ...], options: InitOptions, as_json: bool) -> None:
     _check(text, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    steps = [step for table in tables for step in _next_steps(path, table)]
-    steps = [_doctor_step(path), *steps, *([_query_step(path)] if options.sample else [])]
+    if options.match is None:
+        steps = [step for table in tables for step in _next_steps(path, table)]
+        steps = [_doctor_step(path), *steps, *([_query_step(path)] if options.sample else [])]
+    else:
+        steps = [
+            (f"ddb-lake discover{_option(path)}", "the tables that have such a name"),
+            _doctor_step(path),
+            (f"ddb-lake sync{_option(path)}", "all that is due, of each table"),
+        ]
     if as_json:
         write_document(_document(path, tables, found, [step for step, _ in steps]))
         return
@@ -171,11 +196,15 @@ def _table_text(table: StarterTable) -> str:
         f"key: {key}   # {table.key_note}" if table.key else "# key: [...]   # read from the table if it is left out"
     )
     prefix = f", prefix: {_scalar(table.export_prefix)}" if table.export_prefix else ""
+    head = f"    - name: {_scalar(table.name)}\n      {key_line}\n" + _entities_text(table)
+    export_hint, changes_hint = _EXPORT_HINT, _CHANGES_HINT
+    if table.is_pattern:
+        head = _MATCH.format(match=_scalar(table.name))
+        export_hint, changes_hint = _MATCH_EXPORT_HINT, _MATCH_CHANGES_HINT
     return (
-        f"    - name: {_scalar(table.name)}\n      {key_line}\n"
-        + _entities_text(table)
-        + (_EXPORT.format(bucket=_scalar(table.export_bucket), prefix=prefix) if table.export_bucket else _EXPORT_HINT)
-        + (_changes_text(table.changes_uri, table.first_day) if table.changes_uri else _CHANGES_HINT)
+        head
+        + (_EXPORT.format(bucket=_scalar(table.export_bucket), prefix=prefix) if table.export_bucket else export_hint)
+        + (_changes_text(table.changes_uri, table.first_day) if table.changes_uri else changes_hint)
         + (_SOURCE.format(region=_scalar(table.region)) if table.region else _SOURCE_HINT)
         + _TAIL
     )
@@ -241,6 +270,33 @@ def _named_table(options: InitOptions) -> StarterTable:
     if not key:
         key = ("customer", "order_id") if options.table is None else _source_key(options.table, None)
     return StarterTable(name, key, export_bucket=options.export_bucket, changes_uri=options.changes_uri)
+
+
+def _check_match(options: InitOptions, locations: Sequence[str]) -> None:
+    """Raise UsageError for --match with what is of one table, or of what lies at a location."""
+    others = {
+        "--table": options.table,
+        "--key": options.key,
+        "--sample": options.sample,
+        "--discover": options.discover,
+        "a location": locations,
+    }
+    given = [name for name, value in others.items() if value]
+    if given:
+        raise UsageError(
+            f"--match and {given[0]}", hint="--match is for tables whose names and keys `ddb-lake discover` finds"
+        )
+
+
+def _matching_tables(pattern: str, options: InitOptions) -> StarterTable:
+    return StarterTable(
+        pattern,
+        (),
+        export_bucket=options.export_bucket,
+        export_prefix="{name}",
+        changes_uri=options.changes_uri,
+        is_pattern=True,
+    )
 
 
 def _given_key(options: InitOptions) -> tuple[str, ...]:
@@ -390,6 +446,8 @@ def _document(
     path: Path, tables: Sequence[StarterTable], found: Discovery | None, steps: list[str]
 ) -> dict[str, object]:
     document: dict[str, object] = {"path": str(path), "table": tables[0].name, "key": tables[0].key, "next": steps}
+    if tables[0].is_pattern:
+        document = {"path": str(path), "match": tables[0].name, "next": steps}
     if found is not None:
         document["tables"] = [
             {
@@ -411,13 +469,16 @@ def _check(text: str, path: Path) -> None:
     """Raise ConfigError if the text is not a valid configuration."""
     import yaml
 
-    from ddb_lake.config import parse_settings
+    from ddb_lake.config import parse_entries
 
-    parse_settings(yaml.safe_load(text)["attributes"], str(path))
+    parse_entries(yaml.safe_load(text)["attributes"], str(path))
 
 
 def _instruction(tables: Sequence[StarterTable], named: bool) -> str:
     """The line above the next commands."""
+    if tables[0].is_pattern:
+        has_places = tables[0].changes_uri or tables[0].export_bucket
+        return "Next:" if has_places else "Add `changes` or `export` to the entry, then:"
     if not named:
         return f"Replace the name and key of `{tables[0].name}` with those of your table, then:"
     has_keys = all(table.key for table in tables)

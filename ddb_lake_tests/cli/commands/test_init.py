@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lake.cli.commands.init import StarterTable, starter
-from ddb_lake.config import fill_in, load_settings, parse_settings
+from ddb_lake.config import fill_in, load_entries, load_settings, parse_settings
 from ddb_lake_tests.support.command_line import Run
 from ddb_lake_tests.support.landed_files import EXPORT_US, change, order, write_changes, write_export
 
@@ -87,6 +87,35 @@ def test_init_json_reports_what_was_written_and_what_is_next(run: Run) -> None:
         ],
     }
     assert Path("conf/lake.yaml").exists()
+
+
+def test_init_writes_an_entry_for_all_tables_with_such_a_name(run: Run) -> None:
+    result = run("init", "--match", "prod-{name}", "--export-bucket", "my-exports", "--changes-uri", "s3://l/{name}/")
+    assert (result.exit_code, result.stderr) == (0, "")
+    (entry,) = load_entries(Path("ddb_lake.yaml")).tables
+    assert (entry.name, entry.match) == ("", "prod-{name}")
+    assert entry.export and (entry.export.bucket, entry.export.prefix) == ("my-exports", "{name}")
+    assert entry.changes and entry.changes.uri == "s3://l/{name}/"
+    commands = [line.strip().partition("   #")[0].strip() for line in result.stdout.splitlines() if line[:2] == "  "]
+    assert commands == ["ddb-lake discover", "ddb-lake doctor", "ddb-lake sync"]
+
+    assert "Add `changes` or `export` to the entry, then:" in run("init", "a.yaml", "--match", "*").stdout
+    bare = json.loads(run("init", "all.yaml", "--match", "*", "--json").stdout)
+    assert bare["match"] == "*" and load_entries(Path("all.yaml")).tables[0].changes is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["--match", "a-{b}"], "{name}"),
+        (["--match", "a", "--table", "b"], "--match and --table"),
+        (["--match", ""], ""),
+    ],
+)
+def test_init_refuses_a_wrong_pattern(run: Run, arguments: list[str], fault: str) -> None:
+    refused = run("init", *arguments)
+    assert refused.exit_code == 2 and fault in refused.stderr
+    assert not Path("ddb_lake.yaml").exists()
 
 
 def test_init_writes_to_a_named_path(run: Run) -> None:
