@@ -13,6 +13,10 @@ from ddb_lake.config import TableSettings
 from ddb_lake.config.inventory import InventoryTable
 from ddb_lake.errors import UsageError
 
+_NOT_FOUND = ("ResourceNotFoundException", "TableNotFoundException")
+_DENIED = ("AccessDenied", "AccessDeniedException")
+_ALLOW = "`ddb-lake iam discoverer` prints the policy that it needs"
+
 
 @dataclass(frozen=True, slots=True)
 class ListedTable:
@@ -25,7 +29,8 @@ class ListedTable:
 def list_tables(entry: TableSettings) -> tuple[ListedTable, ...]:
     """The tables whose names an entry with `match` matches, in the order of their names, whatever their tags are.
 
-    A table that is being deleted is left out. Tags are read only if the entry has `match_tags`.
+    A table that is being deleted is left out, and one that is being created and cannot answer yet. Tags are read only if the entry
+    has `match_tags`.
 
     Raises UsageError if a request is refused or fails: what was listed until then is no answer.
     """
@@ -41,7 +46,7 @@ def list_tables(entry: TableSettings) -> tuple[ListedTable, ...]:
     except (ClientError, BotoCoreError) as error:
         raise UsageError(
             f"the DynamoDB tables of `match: {entry.match}` could not be listed: {' '.join(str(error).split())}",
-            hint="`ddb-lake iam discoverer` prints the policy that it needs",
+            hint=_ALLOW if _code(error) in _DENIED else "the list stays as it was; run `ddb-lake discover` again",
         ) from error
 
 
@@ -53,8 +58,8 @@ def _listed(dynamodb: Any, entry: TableSettings, name: str) -> Iterator[ListedTa
         backups = dynamodb.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
         tags = _tags(dynamodb, description["TableArn"]) if entry.match_tags else {}
     except ClientError as error:
-        if error.response.get("Error", {}).get("Code") in ("ResourceNotFoundException", "TableNotFoundException"):
-            return  # it was deleted since it was listed
+        if _code(error) in _NOT_FOUND and not _is_live(dynamodb, name):
+            return  # it was deleted since it was listed, or is not created yet
         raise
     roles = {one["KeyType"]: one["AttributeName"] for one in description["KeySchema"]}
     key = tuple(roles[role] for role in ("HASH", "RANGE") if role in roles)
@@ -75,6 +80,20 @@ def _listed(dynamodb: Any, entry: TableSettings, name: str) -> Iterator[ListedTa
         ),
         tags,
     )
+
+
+def _is_live(dynamodb: Any, name: str) -> bool:
+    """Whether the table exists, and is not being created or deleted."""
+    try:
+        return dynamodb.describe_table(TableName=name)["Table"].get("TableStatus") not in ("CREATING", "DELETING")
+    except ClientError as error:
+        if _code(error) in _NOT_FOUND:
+            return False
+        raise
+
+
+def _code(error: Exception) -> str:
+    return str(error.response.get("Error", {}).get("Code")) if isinstance(error, ClientError) else ""
 
 
 def _tags(dynamodb: Any, arn: str) -> dict[str, str]:

@@ -118,6 +118,17 @@ def test_list_stays_as_it_was_if_the_tables_collide_or_a_request_is_refused(
     collision = run("discover")
     assert collision.exit_code != 0
     assert "the DynamoDB table prod-mine" in collision.stderr and "the entry `name: mine`" in collision.stderr
+    (project / "ddb_lake.yaml").write_text(CONFIGURATION.replace("{name}", "users"))
+    for operation in ("ListTables", "DescribeTable", "DescribeContinuousBackups", "ListTagsOfResource"):
+        sandbox.deny(operation, "AccessDeniedException", "not authorized")
+        assert "`ddb-lake iam discoverer` prints the policy" in run("discover").stderr
+        sandbox.allow()
+    # a table that DescribeTable has is no table that was deleted since it was listed
+    sandbox.deny("ListTagsOfResource", "ResourceNotFoundException", "it is not ACTIVE")
+    unclear = run("discover")
+    assert unclear.exit_code == 2 and "the list stays as it was" in unclear.stderr
+    sandbox.allow()
+    (project / "ddb_lake.yaml").write_text(CONFIGURATION)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     session.cache_clear()
     refused = run("discover")
