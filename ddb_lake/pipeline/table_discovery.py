@@ -46,7 +46,8 @@ class Discovery:
         inventory: its contents.
         changes: what became of a table since the last time, by the DynamoDB table's name (with its Region and role, if
             several have the name): `added`, `missing`, `found again`, `created again`, `changed: ` with what changed (also after
-            one of the two before), `not configured` if no entry names it any more, or `forgotten`.
+            one of the two before), both names in the lake if another entry has it now, `not configured` if no entry names it
+            any more, or `forgotten`.
         without_tables: the patterns of the entries that have no table.
         names: the name in the lake of each table of the inventory, in its order.
     """
@@ -88,13 +89,15 @@ def discover_tables(config: Path, forget: Sequence[str] = (), now: Callable[[], 
         write_inventory(file, kept)
     names = tuple(_lake_name(settings, table) for table in kept.tables)
     idle = [entry for entry in entries if not any(names_table(entry, table) for table in kept.tables)]
-    changes = _changes(previous, refreshed, forget)
+    changes = _changes(settings, previous, refreshed, forget)
     return Discovery(file, kept, changes, names, tuple(str(entry.match) for entry in idle))
 
 
 def _lake_name(settings: LakeSettings, table: InventoryTable) -> str:
+    """The name in the lake of a table that an entry names; empty if none does."""
     entry = entry_of(settings, table)
-    assert entry is not None, "an inventory has the tables of entries alone"
+    if entry is None:
+        return ""
     return entry.name or entry.lake_name(table.table)
 
 
@@ -150,21 +153,25 @@ def _without(inventory: Inventory, forget: Sequence[str]) -> Inventory:
     return inventory.model_copy(update={"tables": kept})
 
 
-def _changes(previous: Inventory, refreshed: Inventory, forget: Sequence[str]) -> dict[str, str]:
+def _changes(
+    settings: LakeSettings, previous: Inventory, refreshed: Inventory, forget: Sequence[str]
+) -> dict[str, str]:
     before = {(*table.place, table.table): table for table in previous.tables}
     after = {(*table.place, table.table): table for table in refreshed.tables}
     names = [place[2] for place in {**before, **after}]
     changes: dict[str, str] = {}
     for place in sorted({**before, **after}, key=lambda place: (place[2], place[0] or "", place[1] or "")):
         old, new = before.get(place), after.get(place)
-        change = "forgotten" if place[2] in forget and new is not None and new.missing_since else _change(old, new)
+        change = (
+            "forgotten" if place[2] in forget and new is not None and new.missing_since else _change(settings, old, new)
+        )
         if change is not None:
             found_in = ", ".join(part for part in place[:2] if part) or "default Region"
             changes[place[2] if names.count(place[2]) == 1 else f"{place[2]} ({found_in})"] = change
     return changes
 
 
-def _change(old: InventoryTable | None, new: InventoryTable | None) -> str | None:
+def _change(settings: LakeSettings, old: InventoryTable | None, new: InventoryTable | None) -> str | None:
     if new is None:
         return "not configured"
     if old is None:
@@ -176,4 +183,7 @@ def _change(old: InventoryTable | None, new: InventoryTable | None) -> str | Non
     if None not in (old.table_id, new.table_id) and old.table_id != new.table_id:
         parts = ["created again"]
     parts += [f"changed: {', '.join(changed)}"] if changed else []
+    former, name = _lake_name(settings, old), _lake_name(settings, new)
+    if former and former != name:
+        parts.append(f"another entry has it now: {former} is no table of the lake any more, and {name} is")
     return "; ".join(parts) or None

@@ -220,6 +220,18 @@ def test_changes_of_tables_of_one_name_state_region_and_role(tmp_path: Path, mon
     assert discover_tables(config).changes == {f"prod-a (eu-west-1, {role})": "added" for role in roles.values()}
 
 
+def test_name_in_the_lake_that_changes_with_a_tag_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the former lake table, which would leave the lake unnoticed because a tag was removed."""
+    config, tags = tmp_path / "ddb_lake.yaml", {"lake": "yes"}
+    tables = [{"match": "prod-{name}", "match_tags": {"lake": "*"}}, {"match": "*"}]
+    config.write_text(json.dumps({"warehouse": "lake", "tables": tables}))
+    monkeypatch.setattr(table_discovery, "list_tables", lambda _: (described("prod-a", tags),))
+    assert discover_tables(config).names == ("a",)
+    tags.clear()
+    (change,) = discover_tables(config).changes.values()
+    assert change == "changed: tags; another entry has it now: a is no table of the lake any more, and prod-a is"
+
+
 def test_two_tables_of_one_name_are_refused_with_both_and_what_to_write() -> None:
     settings = lake({"match": "prod-{name}"}, {"match": "dev-{name}"})
     with pytest.raises(ConfigError) as refused:
