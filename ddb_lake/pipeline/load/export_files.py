@@ -14,6 +14,7 @@ import base64
 import gzip
 import hashlib
 import os
+import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -50,6 +51,8 @@ T = TypeVar("T")
 SUMMARY = "manifest-summary.json"
 CONCURRENT_DOWNLOADS = 8
 MIN_GZIP_BYTES = 18
+_GZIP_FLAGS = 3  # the place of the flags in a header
+_GZIP_HAS_NAME = 8
 MAX_LINE_BYTES = 16 * 1024 * 1024
 SAMPLE_PER_FILE = 200
 SAMPLE_FILES = 8
@@ -490,8 +493,28 @@ def _download(store: ObjectStore, file: DataFile, uri: str, target: Path) -> Loc
         raise ExportError(
             "the MD5 is not that of the manifest", uri=uri, expected=file.md5, found=md5, hint="copy the file again"
         )
-    size = path.stat().st_size
-    return LocalFile(uri, path, file.item_count, head == b"\x1f\x8b", ObjectRef(uri, md5, size, 0))
+    local = LocalFile(uri, path, file.item_count, head == b"\x1f\x8b", ObjectRef(uri, md5, path.stat().st_size, 0))
+    return _decompressed(local, target) if local.gzipped and not _is_plain_gzip(path) else local
+
+
+def _is_plain_gzip(path: Path) -> bool:
+    """Whether a gzip file has no part in its header besides a file's name, and does not end in zeros. DuckDB refuses other files."""
+    with path.open("rb") as stream:
+        header = stream.read(_GZIP_FLAGS + 1)
+        stream.seek(max(-4, -path.stat().st_size), os.SEEK_END)
+        return len(header) > _GZIP_FLAGS and not header[_GZIP_FLAGS] & ~_GZIP_HAS_NAME and any(stream.read())
+
+
+def _decompressed(file: LocalFile, target: Path) -> LocalFile:
+    """A decompressed copy of a file beside `target`. A damaged file is returned as it is: the error comes when its lines are read."""
+    copy = target.with_name(f"{target.name}.decompressed")
+    try:
+        with gzip.open(file.path) as source, copy.open("wb") as written:
+            shutil.copyfileobj(source, written, 1 << 20)
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        copy.unlink(missing_ok=True)
+        return file
+    return replace(file, path=copy, gzipped=False)
 
 
 def _chunks(stream: object) -> Iterable[bytes]:

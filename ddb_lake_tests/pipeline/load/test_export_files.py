@@ -321,6 +321,24 @@ def test_data_files_may_have_no_bytes_or_no_compression(opened: Lake, pack: Call
     assert dumped(opened) == sorted_items([item("a", v=9), item("b", v=2), item("c", v=3)])
 
 
+PLAIN_HEADER = b"\x1f\x8b\x08"
+GZIP_THAT_DUCKDB_REFUSES: dict[str, Callable[[bytes], bytes]] = {
+    "zeros behind it": lambda text: gzip.compress(text) + bytes(5),
+    "a comment": lambda text: (
+        PLAIN_HEADER + b"\x10" + gzip.compress(text)[4:10] + b"a comment\0" + gzip.compress(text)[10:]
+    ),
+    "an extra field": lambda text: (
+        PLAIN_HEADER + b"\x04" + gzip.compress(text)[4:10] + b"\4\0AB\0\0" + gzip.compress(text)[10:]
+    ),
+}
+
+
+@pytest.mark.parametrize("pack", GZIP_THAT_DUCKDB_REFUSES.values(), ids=GZIP_THAT_DUCKDB_REFUSES)
+def test_data_files_may_be_any_gzip(opened: Lake, pack: Callable[[bytes], bytes]) -> None:
+    load(opened, full(*ITEMS, pack=pack))
+    assert dumped(opened) == sorted_items([item("a", v=1), item("b", v=2), item("c", v=3)])
+
+
 # --- again, and in another order
 
 
