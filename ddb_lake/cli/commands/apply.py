@@ -121,8 +121,8 @@ def apply_lines(result: ApplyResult) -> list[str]:
             if ingested.left_out:
                 parts.append(f"{count_text(ingested.left_out, 'record')} left out by `filter`")
         if (current := result.current.get(name)) is not None:
-            conflicting = f" ({count_text(current.late, 'conflicting key')})" if current.late else ""
-            parts.append(f"{current.upserted:,} upserted, {current.removed:,} removed{conflicting}")
+            compared = f" (all records of {count_text(current.late, 'key')} were compared)" if current.late else ""
+            parts.append(f"{current.upserted:,} upserted, {current.removed:,} removed{compared}")
             parts.append(f"now {count_text(current.rows, 'row')}")
         lines.append(f"{name}: {'; '.join(parts)}.")
     return lines

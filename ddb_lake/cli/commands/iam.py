@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from ddb_lake.cli.command import command, json_option, options_object
 from ddb_lake.cli.invocation import Invocation, pass_invocation
+from ddb_lake.cli.output.progress import note
 from ddb_lake.cli.output.tables import print_table
 from ddb_lake.cli.output.writers import write_document
 from ddb_lake.cli.parameter_types import TablePair
@@ -17,6 +18,9 @@ from ddb_lake.cli.parameter_types import TablePair
 if TYPE_CHECKING:
     from ddb_lake.config import LakeSettings, TableSettings
     from ddb_lake.core.operations.policies import Estate, HashKey
+
+PLACEHOLDER_ACCOUNT: Final = "111122223333"
+"""The account in the ARNs if none is named: an example of the documentation of AWS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,11 @@ class IamOptions:
     "ddb-lake iam dagster-task --account 444455556666 --region eu-west-1",
 )
 @click.argument("role", required=False, metavar="[ROLE]")
-@click.option("--account", default="111122223333", help="Account of the lake and of tables reached without a role.")
+@click.option(
+    "--account",
+    default=PLACEHOLDER_ACCOUNT,
+    help=f"Account of the lake and of tables reached without a role; default: {PLACEHOLDER_ACCOUNT}, a placeholder.",
+)
 @click.option("--region", help="Region; default: that of each table, else the standard AWS variables, else us-east-1.")
 @click.option(
     "--partition",
@@ -91,10 +99,14 @@ def iam(invocation: Invocation, role: str | None, options: IamOptions, as_json: 
     settings = entries if role == "discoverer" else invocation.settings()
     check_table_keys(settings, options.table_keys)
     estate = lake_estate(settings, options, entries.matching_tables)
-    if role is not None:
-        write_document(document(statements(role, estate)))
-    else:
-        write_document({name: document(statements(name, estate)) for name in role_names()})
+    printed: dict[str, object] = (
+        document(statements(role, estate))
+        if role is not None
+        else {name: document(statements(name, estate)) for name in role_names()}
+    )
+    write_document(printed)
+    if options.account == PLACEHOLDER_ACCOUNT and f":{PLACEHOLDER_ACCOUNT}:" in str(printed):
+        note(f"{PLACEHOLDER_ACCOUNT} in the ARNs is a placeholder; name your account with --account")
 
 
 def lake_estate(settings: LakeSettings, options: IamOptions, entries: Sequence[TableSettings] = ()) -> Estate:

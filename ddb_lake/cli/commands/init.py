@@ -84,7 +84,8 @@ class StarterTable:
         key: its key; empty if it is left out.
         key_note: the comment beside it.
         first_day: the day (UTC) with which the partitions of its changes begin.
-        exports: the location of finished exports, for the command that loads them; None if there are none yet.
+        exports: what the command that loads the newest finished export names: the location with it alone, else its manifest;
+            None if there is none yet.
         entities: the proposed entities.
         sampled: the number of items from whose keys they are proposed.
     """
@@ -155,7 +156,7 @@ def init(places: tuple[str, ...], options: InitOptions, as_json: bool) -> None:
     tables = (
         [_named_table(options) if options.match is None else _matching_tables(options.match, options)]
         if found is None
-        else [_found_table(table, options, _first_day(found)) for table in _chosen(found, options)]
+        else [_found_table(table, options, found) for table in _chosen(found, options)]
     )
     text = starter(options.warehouse, tables)
     _check(text, path)
@@ -354,7 +355,16 @@ def _first_day(found: Discovery) -> date | None:
     return min(hours).date() if hours else None
 
 
-def _found_table(table: FoundTable, options: InitOptions, first_day: date | None) -> StarterTable:
+def _newest_export(table: FoundTable, found: Discovery) -> str | None:
+    """Where `load` finds the newest export of a table: its location, or its manifest if other exports are there, of any table."""
+    if not table.exports:
+        return None
+    newest = table.exports[-1]
+    below = [export for one in found.tables for export in one.exports if export.location == newest.location]
+    return _relative(newest.location if len(below) == 1 else newest.export.uri)
+
+
+def _found_table(table: FoundTable, options: InitOptions, found: Discovery) -> StarterTable:
     name = table.name or options.table
     if name is None:
         raise UsageError("the change records do not name their table", hint="--table NAME names it")
@@ -371,8 +381,8 @@ def _found_table(table: FoundTable, options: InitOptions, first_day: date | None
         bucket,
         prefix,
         options.changes_uri or next((_relative(landing.uri) for landing in table.landings), None),
-        first_day,
-        _relative(exports.location) if exports is not None else None,
+        _first_day(found),
+        _newest_export(table, found),
         *_entities(table, name, key, options),
     )
 

@@ -215,7 +215,7 @@ def _sql_errors(lake: Lake) -> Iterator[None]:
     """Translate DuckDB's errors: a fault of the statement to UsageError, any other to TerminalError."""
     import duckdb
 
-    from ddb_lake.pipeline.read.query import missing_table
+    from ddb_lake.pipeline.read.query import table_fault
 
     try:
         yield
@@ -225,12 +225,12 @@ def _sql_errors(lake: Lake) -> Iterator[None]:
         if (
             not isinstance(cause, duckdb.Error)
             or isinstance(cause, duckdb.OutOfMemoryException)
-            or missing_table(lake, cause) is not None
+            or table_fault(lake, cause) is not None
         ):
             raise
         _reclassify(cause)
     except duckdb.Error as error:
-        if (missing := missing_table(lake, error)) is not None:
+        if (missing := table_fault(lake, error)) is not None:
             raise missing from error
         _reclassify(error)
 

@@ -55,8 +55,10 @@ class Misfit:
         """The attribute, its column and the values in words. `exact`: whether there are so many values, or at most so many."""
         most = "" if exact else "at most "
         kinds = ", ".join(f"{most}{count:,} of type {tag}" for tag, count in sorted(self.values.items()))
-        column = "no column" if self.column is None else f"column {self.column} ({self.column_type})"
-        return f"attribute {self.attribute!r}: {column} does not hold {kinds}; they are in _rescued"
+        column = (
+            "no column holds" if self.column is None else f"column {self.column} ({self.column_type}) does not hold"
+        )
+        return f"attribute {self.attribute!r}: values that {column}: {kinds}; they are in _rescued"
 
     @property
     def advice(self) -> str:

@@ -146,7 +146,7 @@ def statement_errors(lake: Lake, absent: Mapping[str, UsageError]) -> Iterator[N
     except duckdb.OutOfMemoryException:
         raise  # the session translates it
     except duckdb.Error as error:
-        if (missing := missing_table(lake, error, absent)) is not None:
+        if (missing := table_fault(lake, error, absent)) is not None:
             raise missing from error
         translated = translate(error)
         # a file that the statement itself names is the user's: its fault is an error of the statement
@@ -247,17 +247,20 @@ def near_names(lake: Lake, name: str) -> list[str]:
     return [lower[known] for known in difflib.get_close_matches(name.lower(), lower, n=3)]
 
 
-def missing_table(
+def table_fault(
     lake: Lake, error: duckdb.Error, absent: Mapping[str, UsageError] = MappingProxyType({})
 ) -> UsageError | None:
-    """The error about a table that a statement names and the lake does not have; None if DuckDB's error is another one.
+    """The error about a table that a statement names without the quotes that its name needs, or that the lake does not have; None
+    if DuckDB's error is another one.
 
-    The message says that the table has no rows yet, or which tables of the lake have a similar name. DuckDB's own suggestion
-    may be a table of its catalog.
+    The message says how to quote the name, that the table has no rows yet, or which tables of the lake have a similar name.
+    DuckDB's own suggestion may be a table of its catalog.
 
     Args:
         absent: the reasons why views are missing, by name.
     """
+    if isinstance(error, duckdb.ParserException):
+        return _unquoted(lake, error)
     found = _MISSING.search(str(error)) if isinstance(error, duckdb.CatalogException) else None
     if found is None:
         return None
@@ -271,6 +274,16 @@ def missing_table(
     near = " or ".join(near_names(lake, name))
     suggested = f" Did you mean {near}?" if near else ""
     return UsageError(f"there is no table {name!r}.{suggested} The statement `SHOW TABLES` lists the tables")
+
+
+def _unquoted(lake: Lake, error: duckdb.ParserException) -> UsageError | None:
+    message, _, line = str(error).partition("\n\nLINE ")
+    names = [name for name in _all_names(lake) if _WORD.fullmatch(name.lower()) is None]
+    bare = [name for name in names if re.search(rf'(?<!")\b{re.escape(name)}\b(?!")', line, re.IGNORECASE)]
+    if not bare:
+        return None
+    name = max(bare, key=len)
+    return UsageError(message.strip(), hint=f"write the name of the table {name} in double quotes: {identifier(name)}")
 
 
 def empty_rows(suffix: str) -> str:

@@ -38,7 +38,7 @@ def test_without_a_role_lists_the_roles(run: Run) -> None:
 
 def test_role_prints_its_policy_for_the_configured_lake(run: Run, lake: Path) -> None:
     result = run("iam", "exporter", "--config", lake, "--account", "444455556666")
-    found = {s["Sid"]: s for s in json.loads(result.output)["Statement"]}
+    found = {s["Sid"]: s for s in json.loads(result.stdout)["Statement"]}
     assert found["StartExport"]["Resource"] == ["arn:aws:dynamodb:eu-west-1:444455556666:table/Orders"]
     assert found["WriteExport"]["Resource"] == ["arn:aws:s3:::landing/exports/AWSDynamoDB/*"]
 
@@ -55,7 +55,7 @@ def test_arns_and_services_follow_the_partition_of_the_region(
     run: Run, lake: Path, region: str, partition: str, domain: str
 ) -> None:
     key = f"arn:{partition}:kms:{region}:111122223333:key/0"
-    printed = json.loads(run("iam", "--json", "--config", lake, "--region", region, "--kms-key-arn", key).output)
+    printed = json.loads(run("iam", "--json", "--config", lake, "--region", region, "--kms-key-arn", key).stdout)
     statements = [s for policy in printed.values() for s in policy["Statement"]]
     assert {r.split(":")[1] for s in statements for r in s["Resource"] if r != "*"} == {partition}
     services = {s["Condition"]["StringEquals"]["kms:ViaService"] for s in statements if "kms:Decrypt" in s["Action"]}
@@ -63,7 +63,7 @@ def test_arns_and_services_follow_the_partition_of_the_region(
 
 
 def test_json_without_a_role_prints_every_policy(run: Run, lake: Path) -> None:
-    printed = json.loads(run("iam", "--json", "--config", lake).output)
+    printed = json.loads(run("iam", "--json", "--config", lake).stdout)
     assert list(printed) == list(role_names())
     applier = {s["Sid"]: s for s in printed["applier"]["Statement"]}
     assert "arn:aws:glue:us-east-1:111122223333:database/ddb_lake" in applier["WriteCatalog"]["Resource"]
@@ -72,7 +72,15 @@ def test_json_without_a_role_prints_every_policy(run: Run, lake: Path) -> None:
 def test_local_lake_needs_no_warehouse_permissions(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "local.yaml"
     path.write_text("warehouse: here\ntables:\n  - {name: orders, key: [id]}\n")
-    assert json.loads(run("iam", "reader", "--config", path).output)["Statement"] == []
+    assert json.loads(run("iam", "reader", "--config", path).stdout)["Statement"] == []
+
+
+def test_placeholder_of_the_account_is_named(run: Run, lake: Path, tmp_path: Path) -> None:
+    assert "name your account with --account" in run("iam", "exporter", "--config", lake).stderr
+    assert run("iam", "exporter", "--config", lake, "--account", "444455556666").stderr == ""
+    local = tmp_path / "local.yaml"
+    local.write_text("warehouse: here\ntables:\n  - {name: orders, key: [id]}\n")
+    assert run("iam", "reader", "--config", local).stderr == ""
 
 
 def test_unknown_role_is_wrong_use(run: Run, lake: Path) -> None:
@@ -100,7 +108,7 @@ def test_a_key_of_no_table_or_without_its_arn_is_wrong_use(run: Run, lake: Path,
 def test_stream_reader_writes_only_where_what_it_reads_lands(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "streams.yaml"
     path.write_text(LAKE.replace("{uri: s3://landing/orders/}", "{uri: s3://landing/orders/, streams: true}"))
-    found = json.loads(run("iam", "stream-reader", "--config", path).output)["Statement"]
+    found = json.loads(run("iam", "stream-reader", "--config", path).stdout)["Statement"]
     written = [s["Resource"] for s in found if "s3:PutObject" in s["Action"]]
     assert written == [["arn:aws:s3:::lake/warehouse/landing/orders/*"]]
 
@@ -122,7 +130,7 @@ def test_roles_that_replicate_may_log_into_the_database_and_others_may_not(
 ) -> None:
     path = tmp_path / "lake.yaml"
     path.write_text(LAKE + f"    aurora: {{host: db, database: shop, user: writer, {login}}}\n")
-    printed = json.loads(run("iam", "--json", "--config", path).output)
+    printed = json.loads(run("iam", "--json", "--config", path).stdout)
     database = ("secretsmanager:GetSecretValue", "rds-db:connect")
     found = {
         role: [(s["Action"], s["Resource"]) for s in policy["Statement"] if set(s["Action"]) & set(database)]
@@ -154,7 +162,7 @@ def test_roles_that_read_items_and_no_others_read_the_key_of_hashes(run: Run, tm
     path = tmp_path / "lake.yaml"
     path.write_text(f"hash_key: {{{place}}}\n" + LAKE)
     action, arns = PLACES[place]
-    printed = json.loads(run("iam", "--json", "--config", path, "--hash-kms-arn", KEY).output)
+    printed = json.loads(run("iam", "--json", "--config", path, "--hash-kms-arn", KEY).stdout)
     found = {role: {s["Sid"]: s for s in policy["Statement"]} for role, policy in printed.items()}
     having = {role for role, statements in found.items() if any(action in s["Action"] for s in statements.values())}
     assert having == {"dagster-task", "applier", "stream-reader", "follower", "verifier", "doctor"}

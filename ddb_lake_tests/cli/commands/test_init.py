@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ddb_lake.cli.commands.init import StarterTable, starter
 from ddb_lake.config import fill_in, load_entries, load_settings, parse_settings
 from ddb_lake_tests.support.command_line import Run
+from ddb_lake_tests.support.export_files import T0_US, full, item
 from ddb_lake_tests.support.landed_files import EXPORT_US, change, order, write_changes, write_export
 
 
@@ -159,6 +160,19 @@ def test_init_finds_what_lies_at_locations(run: Run, landing: Path) -> None:
         done = run(*shlex.split(command)[1:])
         assert done.exit_code == 0, command
     assert run("query", "--csv", "SELECT count(*) FROM orders").stdout.splitlines()[1] == "3"
+
+
+def test_init_loads_the_newest_of_several_exports_at_a_location(run: Run, tmp_path: Path) -> None:
+    """Also if the other export is of another table: a folder with several exports does not say which one to load."""
+    for table, at_us, count in (("orders", T0_US, 1), ("orders", T0_US + 10**6, 2), ("users", T0_US + 2 * 10**6, 3)):
+        full([item(f"{n}") for n in range(count)], at_us=at_us, table=table).write(tmp_path / "exports")
+    steps = json.loads(run("init", "exports", "--key", "id", "--json").stdout)["next"]
+    loads = [step for step in steps if step.startswith("ddb-lake load")]
+    assert len(loads) == 2
+    for step in loads:
+        assert run(*shlex.split(step)[1:]).exit_code == 0, step
+    counted = run("query", "--csv", "SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM users)")
+    assert counted.stdout.splitlines()[1] == "2,3"
 
 
 def test_init_begins_the_partitions_of_all_tables_with_the_day_of_the_first_change(run: Run, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def test_load_and_doctor_name_the_attribute_and_the_documented_query_reads_the_v
 ) -> None:
     (project / "ddb_lake.yaml").write_text("warehouse: warehouse\ntables:\n  - {name: orders, key: [id]}\n")
     manifest = full(mixed(users=1, orders=150)).write(tmp_path / "exports")
-    said = "attribute 'created': column created (string) does not hold 1 of type N; they are in _rescued"
+    said = "attribute 'created': values that column created (string) does not hold: 1 of type N; they are in _rescued"
     assert said in run("load", "orders", manifest).stderr
     assert said in run("doctor").stdout
     assert said in run("status", "orders").stdout
@@ -35,11 +35,13 @@ def test_apply_names_the_attribute_of_its_records_and_what_to_write_in_the_confi
     run("load", "orders", full(mixed(users=0, orders=150)).write(tmp_path / "exports"))
     landed = land(tmp_path / "landed", change(T0_US + 1, item("u1", created=1)))
     applied = run("apply", "orders", landed)
-    assert "orders: attribute 'created': column created (string) does not hold 1 of type N" in applied.stderr
+    assert (
+        "orders: attribute 'created': values that column created (string) does not hold: 1 of type N" in applied.stderr
+    )
     assert "`columns: {created: string}`" in applied.stderr
-    assert "does not hold 1 of type N" in run("status", "orders").stdout
+    assert "does not hold: 1 of type N" in run("status", "orders").stdout
     run("apply", "orders", land(tmp_path / "later", change(T0_US + 2, item("u1", created=2), item("u1", created=1))))
-    assert "does not hold at most 2 of type N" in run("status", "orders").stdout
+    assert "does not hold: at most 2 of type N" in run("status", "orders").stdout
     declared = "warehouse: warehouse\ntables:\n  - {name: orders, key: [id], columns: {created: string}}\n"
     (project / "ddb_lake.yaml").write_text(declared)
     run("compact", "orders", "--force")
@@ -76,7 +78,10 @@ def test_entities_report_values_without_a_column_settings_without_effect_and_the
     assert [line for line in unused if f"Warning: {line}" not in loaded.stderr.splitlines()] == []
     landed = land(tmp_path / "landed", change(T0_US + 1, item("USER#x", created="on Monday")))
     applied = run("apply", "orders", landed)
-    assert "orders_user: attribute 'created': column created (long) does not hold 1 of type S" in applied.stderr
+    assert (
+        "orders_user: attribute 'created': values that column created (long) does not hold: 1 of type S"
+        in applied.stderr
+    )
     assert "orders: attribute 'created'" not in applied.stderr, "the table of all items has a column for texts"
     status = json.loads(run("status", "orders", "--json").stdout)
     assert [one["misfits_exact"] for one in status["entities"]] == [True, True]

@@ -11,6 +11,7 @@ import duckdb
 import pytest
 
 from ddb_lake_tests.support.command_line import Run
+from ddb_lake_tests.support.export_files import full, item
 
 DIGITS = "12345678901234567890123456789012345678"
 SQL = "SELECT customer, total, note FROM orders ORDER BY customer, order_id"
@@ -37,6 +38,17 @@ def test_output_writes_exact_rows_and_replaces_a_file_only_with_force(run: Run, 
     assert run("query", "--output", "rows.parquet", "--force", "SELECT 1 AS one").exit_code == 0
     assert duckdb.execute("FROM 'rows.parquet'").fetchall() == [(1,)]
     assert list(project.glob("*partial*")) == list(project.glob(".*partial*")) == []
+
+
+def test_name_of_a_table_that_needs_quotes_is_shown_with_them(run: Run, project: Path, tmp_path: Path) -> None:
+    (project / "ddb_lake.yaml").write_text("warehouse: warehouse\ntables: [{name: prod-users, key: [id]}]\n")
+    run("load", "prod-users", full([item("ann")]).write(tmp_path / "exports"))
+    for name in ("prod-users", "Prod-users_changes"):
+        refused = run("query", f"SELECT id FROM {name} LIMIT 1")
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert f'the name of the table {name.lower()} in double quotes: "{name.lower()}"' in refused.stderr
+    assert run("query", "--csv", 'SELECT id FROM "prod-users"').stdout.splitlines() == ["id", "ann"]
+    assert "double quotes" not in run("query", 'SELEC id FROM "prod-users"').stderr
 
 
 def test_output_is_outside_of_the_lake(run: Run, project: Path, landing: Path) -> None:

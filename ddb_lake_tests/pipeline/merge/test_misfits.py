@@ -63,7 +63,7 @@ def test_a_type_that_is_rare_in_an_entity_is_counted(tmp_path: Path) -> None:
         ((table, (one,)),) = find_entity_misfits(opened, "orders").items()
         assert (table, str(one)) == (
             "orders_order",
-            "attribute 'created': column created (string) does not hold 1 of type N; they are in _rescued",
+            "attribute 'created': values that column created (string) does not hold: 1 of type N; they are in _rescued",
         )
 
 
