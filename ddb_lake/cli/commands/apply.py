@@ -62,13 +62,13 @@ def print_apply_result(result: ApplyResult, as_json: bool) -> None:
     else:
         for line in apply_lines(result):
             echo(line)
+    if result.objects == 0 and not result.doubts:
+        warn(f"{result.table}: no objects at these URIs")
     print_apply_remarks(result)
 
 
 def print_apply_remarks(result: ApplyResult) -> None:
     """Print notes and warnings about an apply on stderr."""
-    if result.objects == 0 and not result.doubts:
-        warn(f"{result.table}: no objects at these URIs")
     for name, ingested in result.tables.items():
         warn_quarantined(name, ingested.quarantined)
     if result.other_tables:
@@ -125,4 +125,10 @@ def apply_lines(result: ApplyResult) -> list[str]:
             parts.append(f"{current.upserted:,} upserted, {current.removed:,} removed{compared}")
             parts.append(f"now {count_text(current.rows, 'row')}")
         lines.append(f"{name}: {'; '.join(parts)}.")
+        if current is not None:
+            lines += [
+                f"{entity.table}: all rows were written, because {entity.rewritten}; now {count_text(entity.rows, 'row')}."
+                for entity in current.entities
+                if entity.rewritten is not None
+            ]
     return lines

@@ -80,11 +80,12 @@ def apply_hours_work(lake: Lake, table: TableSettings, arrivals: Arrivals, reaso
 
 
 def merge_work(lake: Lake, table: TableSettings) -> Work | None:
-    """The changelog has records that `current` lacks, because a run ended between the two."""
+    """The changelog has records that `current` lacks, or `current` has rows that its entities lack, because a run ended between the two
+    or because the entities of the configuration changed."""
     if not has_unmerged_changes(lake, table.name):
         return None
     state = changelog_state(lake, table)
-    return Work(table.name, "merge", "current is behind its changelog", state=state)
+    return Work(table.name, "merge", "current is behind its changelog, or its entities are behind current", state=state)
 
 
 def export_work(lake: Lake, table: TableSettings) -> Work | None:

@@ -94,7 +94,11 @@ def test_entities_report_values_without_a_column_settings_without_effect_and_the
     (project / "ddb_lake.yaml").write_text(
         SINGLE_TABLE.partition("      - {name: user")[0].replace("creatd", "created") + ORDER
     )
-    assert run("apply", "orders", landed).exit_code == 0
+    (due,) = run("sync", "--dry-run").stdout.splitlines()
+    assert "its entities are behind current" in due
+    synced = run("sync")
+    assert (synced.exit_code, synced.stderr) == (0, "")
+    assert "orders_order: all rows were written, because its definition has changed; now 150 rows." in synced.stdout
     assert json.loads(run("status", "orders", "--json").stdout)["former_entities"] == ["orders_user"]
     assert "orders_user is not updated" in run("status", "orders").stdout
     assert "`ddb-lake drop-entity orders user`" in run("doctor").stdout
