@@ -115,8 +115,17 @@ def fill(folder: Path, opened: Lake) -> None:
     ]
     cut = json.dumps(records[0])[:-20]
     broken = json.dumps(records[0]).replace('"id"', '"di"')
+    misspelled = json.dumps(change(T0_US, item("key 1", note={"M": {NEEDLE: {"X": "1"}}}), None))
     land(
-        folder / "landing/2026/03/01/09/one", *records, "\n", cut, "\n", broken, "\n", change(T0_US + 9, None, items[0])
+        folder / "landing/2026/03/01/09/one",
+        *records,
+        "\n",
+        cut,
+        "\n",
+        broken,
+        misspelled,
+        "\n",
+        change(T0_US + 9, None, items[0]),
     )
     window = increment(
         (T0_US + 7 * MINUTE_US, item("key 2", v=9, **SECRET), {"id": {"S": "key 2"}}),
@@ -140,7 +149,7 @@ def test_no_file_of_the_lake_has_a_protected_value(tmp_path: Path) -> None:
     with protected_lake(tmp_path, entities=entities, daily_states={"start": "2026-03-01"}) as opened:
         fill(tmp_path, opened)
         assert shown(tmp_path) == {}
-        assert len(show_quarantine(opened, NAME)) == 2
+        assert len(show_quarantine(opened, NAME)) == 3
         assert all(entry.raw == b"" for entry in show_quarantine(opened, NAME))
         report = verify_export(
             opened, NAME, str(full([item("key 9", **SECRET)], at_us=T0_US - 1).write(tmp_path / "x"))
@@ -225,14 +234,18 @@ def test_record_that_a_schema_rejected_is_replayed_with_its_rules(tmp_path: Path
 
 
 def test_invalid_line_of_an_export_goes_to_the_quarantine_without_its_bytes(tmp_path: Path) -> None:
-    lines = ['{"Item":{"id":{"S":"a"},"note":{"S":"' + NEEDLE + '"}}', {"Item": item("key 1", **SECRET)}]
+    misspelled = json.dumps({"Item": item("b", note={"M": {NEEDLE: {"X": "1"}}})})  # the reason names the member
+    lines = ['{"Item":{"id":{"S":"a"},"note":{"S":"' + NEEDLE + '"}}', misspelled, {"Item": item("key 1", **SECRET)}]
     export = full([], at_us=T0_US)
     export.files = [lines]
     manifest = str(export.write(tmp_path / "exports"))
     with protected_lake(tmp_path) as opened:
-        with pytest.raises(ExportError, match="1 line of the export without a valid item"):
+        with pytest.raises(
+            ExportError, match=r"2 lines of the export without a valid item.*unknown type tag at note\."
+        ) as refused:
             load_export(opened, NAME, manifest)
-        assert load_export(opened, NAME, manifest, reject=True).quarantined == 1
+        assert NEEDLE not in str(refused.value)
+        assert load_export(opened, NAME, manifest, reject=True).quarantined == 2
         assert living(opened) == [expected(item("key 1", **SECRET))]
         assert shown(tmp_path) == {}
         assert (

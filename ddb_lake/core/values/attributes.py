@@ -159,6 +159,16 @@ def error_at(error: UndecodableError, step: str) -> UndecodableError:
     return UndecodableError(f"{message} at {name}{joint}{path}"[:500])
 
 
+def without_members(reason: str) -> str:
+    """The message of an UndecodableError without the names of members in the path: `message at a` of `message at a.b[3]`.
+
+    If the attribute is protected, the names of its members may not be written. A name of the attribute itself ends at its first
+    `.` or `[`, too.
+    """
+    message, at, path = reason.partition(" at ")
+    return message + at + re.split(r"[.\[]", path, maxsplit=1)[0]
+
+
 def canonical_item(item: Item) -> Item:
     """The canonical form of a checked item; the same object when it is canonical already.
 

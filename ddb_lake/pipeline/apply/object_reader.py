@@ -28,6 +28,7 @@ from ddb_lake.core.decode.splitter import RecordRun
 from ddb_lake.core.layout.firehose_paths import arrival_hour
 from ddb_lake.core.operations.system import without_cycle_detection
 from ddb_lake.core.protection.rules import Protection
+from ddb_lake.core.values.attributes import without_members
 from ddb_lake.core.values.change_record import ChangeRecord, Rejected
 from ddb_lake.core.values.json_schema import Validator
 from ddb_lake.core.values.json_text import loads
@@ -638,13 +639,13 @@ class GroupReader:
         writers.records[origin.number] += 1
 
     def _reject(self, table: str, rejected: Rejected, origin: RowOrigin) -> None:
+        keeps_bytes = self._definition(table).keeps_rejected_bytes
+        reason, raw = (rejected.reason, rejected.raw) if keeps_bytes else (without_members(rejected.reason), b"")
         if rejected.record_id is None:
-            self._unreadable.add(origin, rejected.reason)
+            self._unreadable.add(origin, reason)
         if rejected.error is not None:
             log_unexpected(rejected.error, f"{table}: {origin.uri}, byte {origin.offset} went to quarantine")
-        reason, raw = rejected.reason, rejected.raw
-        if not self._definition(table).keeps_rejected_bytes:
-            reason, raw = f"{reason}{NOT_KEPT}", b""
+        reason = reason if keeps_bytes else f"{reason}{NOT_KEPT}"
         row = quarantine_row(reason, raw, origin, rejected.record_id, self._options.asserted_us)
         writers = self._writers_of(table)
         writers.quarantine.add(row, len(raw))

@@ -40,6 +40,7 @@ from ddb_lake.core.layout.export_manifest import (
 )
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.protection.rules import Protection
+from ddb_lake.core.values.attributes import without_members
 from ddb_lake.core.values.change_record import Item
 from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.sql import literals
@@ -334,7 +335,7 @@ class ExportLines:
     def _reject_lines(self) -> bool:
         """Leave out the invalid lines, and return whether there were any. Without `reject`, raise ExportError for them."""
         if not self._reject:
-            invalid = find_invalid_lines(self._originals)
+            invalid = find_invalid_lines(self._originals, bool(self._protection))
             if invalid.count:
                 raise invalid.error()
             return False
@@ -350,7 +351,7 @@ class ExportLines:
     def _valid_copy(self, number: int, file: LocalFile, writer: StagingWriter) -> LocalFile:
         """The file, or a copy without its invalid lines, which are added to `writer`."""
         rejected = set()
-        for line, raw in _invalid_lines(file):
+        for line, raw in _invalid_lines(file, bool(self._protection)):
             self.invalid.add(line)
             kept = b"" if self._protection else raw
             row = quarantine_row(line.reason, kept, RowOrigin(line.uri, line.offset, line.line, number))
@@ -391,11 +392,14 @@ def _protected_copy(file: LocalFile, protection: Protection, copy: Path) -> Loca
     return replace(file, path=copy, gzipped=False, items=file.items - left_out)
 
 
-def find_invalid_lines(files: Iterable[LocalFile]) -> InvalidLines:
-    """The invalid lines of data files. Raises ExportError for a file that cannot be read to its end."""
+def find_invalid_lines(files: Iterable[LocalFile], protected: bool) -> InvalidLines:
+    """The invalid lines of data files. Raises ExportError for a file that cannot be read to its end.
+
+    `protected`: reasons have no names of members.
+    """
     invalid = InvalidLines()
     for file in files:
-        for line, _ in _invalid_lines(file):
+        for line, _ in _invalid_lines(file, protected):
             invalid.add(line)
     return invalid
 
@@ -419,12 +423,13 @@ def numbered_lines(file: LocalFile) -> Iterator[tuple[int, int, bytes]]:
         ) from error
 
 
-def _invalid_lines(file: LocalFile) -> Iterator[tuple[InvalidLine, bytes]]:
+def _invalid_lines(file: LocalFile, protected: bool) -> Iterator[tuple[InvalidLine, bytes]]:
     for number, offset, text in numbered_lines(file):
         try:
             read_full_line(text)
         except UndecodableError as error:
-            yield InvalidLine(file.uri, number, offset, ion_fault(text) or str(error)), text
+            reason = without_members(str(error)) if protected else str(error)
+            yield InvalidLine(file.uri, number, offset, ion_fault(text) or reason), text
 
 
 # --- Amazon Ion
