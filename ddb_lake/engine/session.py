@@ -256,7 +256,8 @@ def interruptible(con: Any, work: Callable[[], Done]) -> Done:
     """What the work on a connection gives. Ctrl-C ends the statement, and KeyboardInterrupt is raised.
 
     DuckDB looks for signals between its tasks alone, and a recursive query is one task without an end. So the work has a thread of
-    its own, and this one receives the signal.
+    its own, and this one receives the signal. With DuckDB 2.0.1, an interrupted recursive query often does not end (its executor waits
+    for the task when `enable_caching_operators` is off).
     """
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(work)
