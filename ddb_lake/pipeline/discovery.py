@@ -45,10 +45,10 @@ EXPORT_FILES = 4
 """The data files that are opened of one export, from the first to the last at equal distances."""
 
 EXPORT_BYTES = 1024 * 1024
-"""The bytes that are read of one data file of an export."""
+"""The bytes that are read of the data files of one export, in all."""
 
 MOST_CONTENT_BYTES = 16 * 1024 * 1024
-"""The bytes that these are decompressed to, at most."""
+"""The bytes that those of one file are decompressed to, at most."""
 
 MOST_ITEMS = 400
 """The items that are kept of each export and of each landing."""
@@ -188,19 +188,19 @@ def read_export(store: ObjectStore, manifest: str) -> FoundExport:
     filled = [(file, uri) for file, uri in export.files if file.item_count]
     if not filled:
         return FoundExport(export, location)
-    chosen = _spread([uri for _, uri in filled], EXPORT_FILES)
-    starts = {uri: store.read_start(uri, EXPORT_BYTES) for uri in chosen}
+    sampled = export.summary.export_type == "FULL" and export.summary.output_format != ION
+    chosen = _spread([uri for _, uri in filled], EXPORT_FILES if sampled else 1)
+    limit = EXPORT_BYTES // len(chosen)
+    starts = {uri: store.read_start(uri, limit) for uri in chosen}
     container = "gzip" if starts[chosen[0]].startswith(b"\x1f\x8b") else "not compressed"
-    if export.summary.export_type != "FULL":
-        return FoundExport(export, location, (), container)
-    if export.summary.output_format == ION:
-        return FoundExport(export, location, (), container, "no sample is read in Amazon Ion")
+    if not sampled:
+        fault = "no sample is read in Amazon Ion" if export.summary.export_type == "FULL" else None
+        return FoundExport(export, location, (), container, fault)
     samples = []
     for uri, start in starts.items():
+        lines = _spread(_complete_lines(start, limit), MOST_ITEMS // len(chosen))
         try:
-            samples.append(
-                [read_full_line(line) for line in _spread(_complete_lines(start), MOST_ITEMS // len(chosen))]
-            )
+            samples.append([read_full_line(line) for line in lines])
         except UndecodableError as error:
             return FoundExport(export, location, (), container, f"{uri}: {error}")
     mixed = (item for row in zip_longest(*samples) for item in row if item is not None)
@@ -213,10 +213,10 @@ def _spread(values: Sequence[T], most: int) -> list[T]:
     return [values[number * len(values) // chosen] for number in range(chosen)]
 
 
-def _complete_lines(start: bytes) -> list[bytes]:
-    """The lines that the start of a data file holds whole, without blank ones."""
+def _complete_lines(start: bytes, limit: int) -> list[bytes]:
+    """The lines that the start of a data file holds whole, without blank ones. `limit`: the bytes that were read of it, at most."""
     lines = _content(start).split(b"\n")
-    is_whole = len(start) < EXPORT_BYTES and sum(map(len, lines)) < MOST_CONTENT_BYTES - len(lines)
+    is_whole = len(start) < limit and sum(map(len, lines)) < MOST_CONTENT_BYTES - len(lines)
     return [line for line in (lines if is_whole else lines[:-1]) if line.strip()]  # the last one may be cut
 
 

@@ -7,10 +7,12 @@ because a tag was removed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeAlias
 
 from ddb_lake.aws.table_listing import ListedTable, list_tables
 from ddb_lake.config import LakeSettings, TableSettings, load_entries
@@ -35,6 +37,9 @@ _COMPARED = {
     "tags": ("tags",),
 }
 """What a table is compared by with its former state, and the fields of that."""
+
+_Place: TypeAlias = tuple[str | None, str | None, str]
+"""The Region and the role by which a table is reached, and its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,7 @@ def refresh(
         at: the time at which they were listed.
     """
     entries = [entry for entry, _ in listed]
-    found: dict[tuple[str | None, str | None, str], InventoryTable] = {}
+    found: dict[_Place, InventoryTable] = {}
     places: dict[str, tuple[str | None, str | None]] = {}
     for entry, tables in listed:
         for one in tables:
@@ -132,10 +137,14 @@ def refresh(
     searches = [Search.of(entry) for entry in entries]
     return Inventory(
         searches=tuple(search for number, search in enumerate(searches) if search not in searches[:number]),
-        tables=tuple(
-            found[place] for place in sorted(found, key=lambda place: (place[2], place[0] or "", place[1] or ""))
-        ),
+        tables=tuple(found[place] for place in sorted(found, key=_order)),
     )
+
+
+def _order(place: _Place) -> tuple[str, str, str]:
+    """Places in the order of the tables' names."""
+    region, role_arn, name = place
+    return name, region or "", role_arn or ""
 
 
 def _without(inventory: Inventory, forget: Sequence[str]) -> Inventory:
@@ -158,16 +167,17 @@ def _changes(
 ) -> dict[str, str]:
     before = {(*table.place, table.table): table for table in previous.tables}
     after = {(*table.place, table.table): table for table in refreshed.tables}
-    names = [place[2] for place in {**before, **after}]
+    places = {**before, **after}
+    names = Counter(name for _, _, name in places)
     changes: dict[str, str] = {}
-    for place in sorted({**before, **after}, key=lambda place: (place[2], place[0] or "", place[1] or "")):
-        old, new = before.get(place), after.get(place)
-        change = (
-            "forgotten" if place[2] in forget and new is not None and new.missing_since else _change(settings, old, new)
-        )
+    for place in sorted(places, key=_order):
+        region, role_arn, name = place
+        new = after.get(place)
+        is_forgotten = name in forget and new is not None and new.missing_since is not None
+        change = "forgotten" if is_forgotten else _change(settings, before.get(place), new)
         if change is not None:
-            found_in = ", ".join(part for part in place[:2] if part) or "default Region"
-            changes[place[2] if names.count(place[2]) == 1 else f"{place[2]} ({found_in})"] = change
+            found_in = ", ".join(filter(None, (region, role_arn))) or "default Region"
+            changes[name if names[name] == 1 else f"{name} ({found_in})"] = change
     return changes
 
 

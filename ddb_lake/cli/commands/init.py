@@ -400,17 +400,18 @@ def _entities(
     items = [item for item in table.items if key and all(part in item for part in key)]
     found = entities_of_keys([key_values(item, key) for item in items], key)
     sampled = count_text(len(items), "sampled item")
-    if options.discover and not found:
-        echo(f"Note: the keys of {sampled} show one kind of item: no entities are proposed.", err=True)
-    composed = [one for one in found if any("{" in pattern for pattern in one.key.values())]
-    if (
-        len(composed) > 1 and not options.discover
-    ):  # words alone may be names of persons, `USER#ann` and `ORDER#1` are kinds
+    if options.discover:
+        if not found:
+            echo(f"Note: the keys of {sampled} show one kind of item: no entities are proposed.", err=True)
+        return found, len(items)
+    # `USER#ann` and `ORDER#1` are of two kinds; words without a part, such as `ann` and `bob`, may be ids
+    kinds = [one for one in found if any("{" in pattern for pattern in one.key.values())]
+    if len(kinds) > 1:
         echo(
             f"Note: {name}: the keys of {sampled} show several kinds of items; `--discover` proposes a typed table for each.",
             err=True,
         )
-    return (found, len(items)) if options.discover else ((), 0)
+    return (), 0
 
 
 def _found_key(table: FoundTable, name: str, options: InitOptions) -> tuple[tuple[str, ...], str]:

@@ -55,20 +55,20 @@ def examine_export_contents(subject: TableSubject) -> Iterator[Finding]:
     """The newest finished export into the configured place has items with the table's key."""
     from ddb_lake.aws.objects import ObjectStore
     from ddb_lake.pipeline.discovery import MOST_LISTED, read_export
-    from ddb_lake.pipeline.load.export_files import list_manifests
+    from ddb_lake.pipeline.load.export_files import list_manifests, open_export
 
     export = subject.settings.export
     assert export is not None, "the registry requires an export"
     store = ObjectStore()
-    found = [read_export(store, ref.uri) for ref in islice(list_manifests(store, export.location), MOST_LISTED)]
-    own = [one for one in found if one.export.summary.table_name == subject.settings.source_name]
+    found = [open_export(store, ref.uri) for ref in islice(list_manifests(store, export.location), MOST_LISTED)]
+    own = [one for one in found if one.summary.table_name == subject.settings.source_name]
     if not own:
-        others = sorted({one.export.summary.table_name for one in found})
+        others = sorted({one.summary.table_name for one in found})
         where = f"{export.location} has no finished export of {subject.settings.source_name}"
         found_others = f", but of {', '.join(others)}" if others else ""
         yield warn(f"{where}{found_others}", f"`ddb-lake export {subject.settings.name}` makes one")
         return
-    newest = max(own, key=lambda one: one.export.summary.as_of_us)
+    newest = read_export(store, max(own, key=lambda one: one.summary.as_of_us).uri)
     if newest.fault is not None:
         yield warn(export_text(newest), "look at the data file; `load` reads all of them")
     elif missing := _missing(subject.settings.key, newest.items):

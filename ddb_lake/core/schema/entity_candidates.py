@@ -1,9 +1,8 @@
 """The likeliest entities of a table, from the keys of some of its items. Pure.
 
-A key of a single-table design begins with a word and a delimiter (`USER#ann`) or is a word (`PROFILE`). A later segment with few words that
-repeat is a word of the kind too (`USER#ann#follower`). Keys of the same words are one
-kind of item, and what differs between them is a part of the key. A person checks the result: a rare kind may be missing, and two kinds
-whose keys look alike are one.
+A key of a single-table design begins with a word and a delimiter (`USER#ann`) or is a word (`PROFILE`). A later segment with few words
+that repeat is a word of the kind too (`USER#ann#follower`). Keys of the same words are one kind of item, and what differs between them
+is a part of the key. A person checks the result: a rare kind may be missing, and two kinds whose keys look alike are one.
 """
 
 from __future__ import annotations

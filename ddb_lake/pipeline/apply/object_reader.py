@@ -639,14 +639,14 @@ class GroupReader:
         writers.records[origin.number] += 1
 
     def _reject(self, table: str, rejected: Rejected, origin: RowOrigin) -> None:
-        keeps_bytes = self._definition(table).keeps_rejected_bytes
-        reason, raw = (rejected.reason, rejected.raw) if keeps_bytes else (without_members(rejected.reason), b"")
+        reason, raw, note = rejected.reason, rejected.raw, ""
+        if not self._definition(table).keeps_rejected_bytes:
+            reason, raw, note = without_members(reason), b"", NOT_KEPT
         if rejected.record_id is None:
             self._unreadable.add(origin, reason)
         if rejected.error is not None:
             log_unexpected(rejected.error, f"{table}: {origin.uri}, byte {origin.offset} went to quarantine")
-        reason = reason if keeps_bytes else f"{reason}{NOT_KEPT}"
-        row = quarantine_row(reason, raw, origin, rejected.record_id, self._options.asserted_us)
+        row = quarantine_row(f"{reason}{note}", raw, origin, rejected.record_id, self._options.asserted_us)
         writers = self._writers_of(table)
         writers.quarantine.add(row, len(raw))
         writers.records[origin.number] += 1
