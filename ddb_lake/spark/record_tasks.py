@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import pyarrow as pa
 from pyiceberg.schema import Schema
 
 from ddb_lake.engine.key_text import key_hash_sql
@@ -20,6 +19,7 @@ from ddb_lake.pipeline.apply.deduplication import (
     Figures,
     NewRows,
     RejectedWrite,
+    keep_names,
     rows_of_changelog_file,
     with_arrival_hours,
     with_row_positions,
@@ -65,11 +65,8 @@ class StagedFile:
         """A relation of its rows, with the column `position`."""
         if not self.names:
             return with_row_positions(self.path, self.number)
-        objects = pa.table({"uri": self.names, "number": pa.array([number for number, _ in self.hours], pa.int64())})
         named = f"objects_of_file_{self.number}"
-        session.con.register("named_objects", objects)
-        session.con.execute(f"CREATE OR REPLACE TABLE {named} AS SELECT uri, number FROM named_objects")
-        session.con.unregister("named_objects")
+        keep_names(session, named, {name: number for name, (number, _) in zip(self.names, self.hours, strict=True)})
         return rows_of_changelog_file(self.number, self.path, named)
 
 

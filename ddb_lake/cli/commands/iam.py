@@ -119,6 +119,7 @@ def lake_estate(settings: LakeSettings, options: IamOptions, entries: Sequence[T
     from ddb_lake.aws.objects import split_s3
     from ddb_lake.core.operations.policies import (
         DNS_SUFFIXES,
+        Database,
         Estate,
         Place,
         Searched,
@@ -192,13 +193,14 @@ def lake_estate(settings: LakeSettings, options: IamOptions, entries: Sequence[T
         restored_table_arns=tuple(table_arn(table, None, options.account) for table in options.restored),
         dns_suffix=DNS_SUFFIXES[partition],
         hash_key=_hash_key(settings, partition, f"{region}:{options.account}", options.hash_kms_arn),
-        database_secrets=tuple(dict.fromkeys(one.secret_arn for one in databases if one.secret_arn)),
-        database_users=tuple(
-            dict.fromkeys(
+        databases=tuple(
+            Database(
+                one.secret_arn,
                 database_user_arn(partition, f"{one.region or region}:{options.account}", one.user)
-                for one in databases
                 if one.iam_auth
+                else None,
             )
+            for one in databases
         ),
         searched=searched,
     )

@@ -10,6 +10,7 @@ from aws_cdk import aws_iam as iam
 
 from ddb_lake.core.operations.policies import (
     UNSCOPED_ACTIONS,
+    Database,
     Estate,
     HashKey,
     Place,
@@ -56,13 +57,14 @@ def estate(stack: cdk.Stack, deployment: Deployment, key_arns: Mapping[str, str]
         queue_arns=queues.arns,
         queue_key_arn=queues.key_arn,
         hash_key=_hash_key(stack, deployment),
-        database_secrets=tuple(dict.fromkeys(one.secret_arn for one in deployment.databases if one.secret_arn)),
-        database_users=tuple(
-            dict.fromkeys(
+        databases=tuple(
+            Database(
+                one.secret_arn,
                 database_user_arn(stack.partition, f"{one.region or stack.region}:{stack.account}", one.user)
-                for one in deployment.databases
                 if one.iam_auth
+                else None,
             )
+            for one in deployment.databases
         ),
     )
 

@@ -7,7 +7,7 @@ The caller commits the files (`pipeline.apply.changelog`). `LocalDeduplicator` w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -215,12 +215,7 @@ class LocalDeduplicator:
         staged = with_row_positions(str(self._staged.changes.path))
         if not self._staged.files:
             return staged
-        # a file of the changelog has the names of objects, which differ in a group, and not their numbers
-        names = pa.array([o.ref.uri for _, o in objects], pa.string())
-        numbers = pa.array([number for number, _ in objects], pa.int64())
-        self._session.con.register("names_of_group", pa.table([names, numbers], names=["uri", "number"]))
-        self._session.con.execute("CREATE OR REPLACE TABLE objects_by_name AS SELECT uri, number FROM names_of_group")
-        self._session.con.unregister("names_of_group")
+        keep_names(self._session, "objects_by_name", {o.ref.uri: number for number, o in objects})
         written = [
             rows_of_changelog_file(_FIRST_FILE + number, str(file.path), "objects_by_name")
             for number, file in enumerate(self._staged.files)
@@ -303,6 +298,17 @@ def with_row_positions(path: str, number: int | None = None) -> str:
     """
     position = f"({'file_index' if number is None else number}::BIGINT << {_ROW_BITS}) + file_row_number"
     return f"(SELECT *, {position} AS position FROM read_parquet({literal(path)}, file_row_number = true))"
+
+
+def keep_names(session: Session, relation: str, numbers: Mapping[str, int]) -> None:
+    """Replace the relation (uri, number) of some objects. A file of the changelog has the names of objects, which differ in a group, and
+    not their numbers."""
+    names = pa.table(
+        {"uri": pa.array(list(numbers), pa.string()), "number": pa.array(list(numbers.values()), pa.int64())}
+    )
+    session.con.register("names_to_keep", names)
+    session.con.execute(f"CREATE OR REPLACE TABLE {relation} AS SELECT uri, number FROM names_to_keep")
+    session.con.unregister("names_to_keep")
 
 
 def rows_of_changelog_file(number: int, path: str, objects: str) -> str:

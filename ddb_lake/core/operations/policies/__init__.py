@@ -13,6 +13,7 @@ from typing import Any
 
 from ddb_lake.core.operations.policies.estate import (
     DNS_SUFFIXES,
+    Database,
     Estate,
     HashKey,
     Place,
@@ -30,6 +31,7 @@ from ddb_lake.core.operations.policies.roles import describe, role_names, statem
 __all__ = [
     "DNS_SUFFIXES",
     "UNSCOPED_ACTIONS",
+    "Database",
     "Estate",
     "HashKey",
     "Place",

@@ -133,13 +133,19 @@ def database_user_arn(partition: str, where: str, user: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Database:
+    """What logs into a database that `aurora` replicates into: a secret, or a user with IAM authentication (`database_user_arn`)."""
+
+    secret_arn: str | None = None
+    user_arn: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Estate:
     """All that a lake touches, as ARNs.
 
     `glue`: the ARN of the catalog, then the database, then its tables; empty for a catalog outside Glue. `dns_suffix`: the
     last part of an endpoint's name, `DNS_SUFFIXES` of the partition. `hash_key`: None if the key of hashes is not in AWS.
-    `database_secrets`, `database_users`: ARNs of what logs into the databases that `aurora` replicates into: secrets, and users with
-    IAM authentication (`database_user_arn`).
     """
 
     region: str
@@ -153,8 +159,7 @@ class Estate:
     dns_suffix: str = DNS_SUFFIXES["aws"]
     own_landing: Place | None = None
     hash_key: HashKey | None = None
-    database_secrets: tuple[str, ...] = ()
-    database_users: tuple[str, ...] = ()
+    databases: tuple[Database, ...] = ()
     searched: tuple[Searched, ...] = ()
 
     @property

@@ -93,8 +93,12 @@ def _applier(estate: Estate) -> list[Statement]:
         ),
         *hash_key(estate),
         # the login of the databases that `aurora` replicates into
-        Statement("ReadDatabaseLogin", ("secretsmanager:GetSecretValue",), estate.database_secrets),
-        Statement("LogIntoDatabase", ("rds-db:connect",), estate.database_users),
+        Statement(
+            "ReadDatabaseLogin",
+            ("secretsmanager:GetSecretValue",),
+            distinct(one.secret_arn for one in estate.databases),
+        ),
+        Statement("LogIntoDatabase", ("rds-db:connect",), distinct(one.user_arn for one in estate.databases)),
     ]
 
 
