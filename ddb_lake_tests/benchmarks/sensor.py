@@ -64,7 +64,7 @@ def main(landed: str, warehouse: str) -> None:
     objects = sorted(Path(landed).rglob("*.gz"))
     # two processes that create Dagster's storage at the same time can leave it damaged, so it exists before the daemon starts
     with dg.DagsterInstance.get() as instance, _daemon(home, file), open_lake(load_settings(file)) as lake:
-        _until(lambda: _ticks(instance), "the sensor has not ticked")
+        _until(lambda: _ticks(instance, after=0.0), "the sensor has not ticked")
         rounds = [_round(instance, lake, landing, number, path) for number, path in enumerate(objects)]
     print(json.dumps(rounds))
 
@@ -118,7 +118,7 @@ def _where_it_went(instance: dg.DagsterInstance, landed: float, committed: float
     job = dg.RunsFilter(job_name=sync_job_name(_lake_name(instance)))
     record = instance.get_run_records(job, limit=1)[0]
     run_id = record.dagster_run.run_id
-    tick = next(tick for tick in _ticks(instance) if run_id in tick.run_ids)
+    tick = next(tick for tick in _ticks(instance, after=landed) if run_id in tick.run_ids)
     first: dict[str, float] = {}
     for event in instance.all_logs(run_id):
         if event.dagster_event is not None:
@@ -145,10 +145,10 @@ def _lake_name(instance: dg.DagsterInstance) -> str:
     return str(_sensors(instance)[0].instigator_name.removesuffix(_SENSOR))
 
 
-def _ticks(instance: dg.DagsterInstance) -> list[Any]:
-    """The newest ticks of the lake's sensor."""
+def _ticks(instance: dg.DagsterInstance, after: float) -> list[Any]:
+    """The ticks of the lake's sensor that began after this time in epoch seconds."""
     sensors = [(state.instigator_origin_id, state.selector_id) for state in _sensors(instance)]
-    return [tick for sensor in sensors for tick in instance.get_ticks(*sensor, limit=5)]
+    return [tick for sensor in sensors for tick in instance.get_ticks(*sensor, after=after)]
 
 
 def _until(done: Any, otherwise: str) -> None:
