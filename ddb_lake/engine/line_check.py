@@ -35,12 +35,13 @@ class LineCheck:
         valid: the name of the function that decides whether a line holds a valid item.
         distinct: the name of the function that decides whether no object in a JSON text has a name twice.
         faults: the number of lines without a valid item so far.
+        unkeyed: the number of rows without the table's key. The reader of the lines sets it, after it wrote the rows.
     """
 
     def __init__(self) -> None:
         number = next(_NUMBERS)
         self.valid, self.distinct = f"ddb_valid_line_{number}", f"ddb_distinct_names_{number}"
-        self.faults = 0
+        self.faults = self.unkeyed = 0
 
     def register(self, con: Any) -> None:
         """Create the two functions in a connection."""

@@ -37,6 +37,7 @@ from ddb_lake.lake.scan import TableScan
 from ddb_lake.pipeline.load.export_files import Export, ExportLines, InvalidLines, LocalFile, download_files, lines_sql
 from ddb_lake.pipeline.load.snapshot_writer import (
     RUN_SHARE,
+    count_unkeyed,
     infer_from_sample,
     mean_line_bytes,
     mismatched_files,
@@ -87,7 +88,6 @@ class Written:
     Attributes:
         paths: the files.
         rows: the number of rows.
-        keyed: the number of rows with a key.
         unfitted: the inference of the values that the columns do not hold.
         mismatched_file: a data file whose number of lines is not that of the manifest.
         invalid: lines that hold no valid item.
@@ -99,7 +99,6 @@ class Written:
 
     paths: list[str]
     rows: int
-    keyed: int
     unfitted: Inference
     mismatched_file: str | None = None
     invalid: InvalidLines = field(default_factory=InvalidLines)
@@ -161,15 +160,19 @@ def write_share(task: WriteShare) -> Written:
         files = download_files(ObjectStore(), share.export, session.folder)
         lines = ExportLines(files, session.folder, True, share.protection)
         writer = FileWriter(session.con, access.io, access.location, task.iceberg)
+        paths: list[str] = []
 
-        def write(files: Sequence[LocalFile], check: LineCheck) -> list[str]:
+        def write(files: Sequence[LocalFile], check: LineCheck) -> None:
+            while paths:
+                access.io.delete(paths.pop())
             projection = Projection(task.schema, task.nulls, ITEM_MEMBER, check, mean_line_bytes(files))
             projection.register(session.con)
             runs = runs_of(files, int(RUN_SHARE * access.memory_bytes))
             as_of_us = share.export.summary.as_of_us
-            return [path for run in runs for path in write_run(session, writer, projection, run, as_of_us)]
+            paths.extend(path for run in runs for path in write_run(session, writer, projection, run, as_of_us))
+            check.unkeyed = count_unkeyed(session, TableScan(task.iceberg, tuple(paths)))
 
-        paths = lines.read(write)
+        lines.read(write, task.schema.key)
         written = describe_written(session, paths, task.schema, task.iceberg, share.options)
         written = replace(written, hashes=_write_hashes(session, task, paths), left_out=lines.left_out)
         if lines.rejected is not None:
@@ -187,8 +190,8 @@ def describe_written(
 ) -> Written:
     """The result of a task that wrote these files."""
     rows = TableScan(iceberg, tuple(paths)).sql()
-    total, keyed = session.rows(f"SELECT count(*), count(_key_hash) FROM {rows}")[0]
-    return Written(paths, total, keyed, rescued_values(session, rows, schema, options))
+    total = session.value(f"SELECT count(*) FROM {rows}")
+    return Written(paths, total, rescued_values(session, rows, schema, options))
 
 
 def _write_hashes(session: Session, task: WriteShare, paths: list[str]) -> str | None:

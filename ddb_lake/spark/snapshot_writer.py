@@ -112,13 +112,13 @@ class SparkSnapshotWriter:
         return partial(unfitted_values_of, self._carrier, self._parts, self._files(), self._target.options)
 
     def check(self) -> None:
-        """Check the files of the last pass: one row for each item of the manifest, each with a key, no key twice."""
-        total, rejected = sum(part.rows for part in self._parts), self._invalid_lines().count
-        absent = rejected + self.left_out
+        """Check the files of the last pass: one row for each item of the manifest, no key twice."""
+        total, invalid = sum(part.rows for part in self._parts), self._invalid_lines()
+        absent = invalid.count + self.left_out
         if total != self._export.summary.item_count - absent:
             mismatched = next((part.mismatched_file for part in self._parts if part.mismatched_file), None)
             raise count_mismatch(self._export, total + absent, mismatched)
-        check_keyed(self._schema, total, sum(part.keyed for part in self._parts))
+        check_keyed(self._schema, total, invalid)
         hashes = self._repeated_hashes()
         if hashes:
             check_unique(self._export, self._schema, self._count_repeated_keys(hashes))

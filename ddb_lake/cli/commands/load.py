@@ -74,7 +74,7 @@ class LoadOptions:
     "--reject-to-quarantine",
     "reject",
     is_flag=True,
-    help="Put lines without a valid item into quarantine and load the rest; default: refuse the export.",
+    help="Put lines without a valid item, or without the key, into quarantine and load the rest; default: refuse the export.",
 )
 @engine_option
 @strict_option

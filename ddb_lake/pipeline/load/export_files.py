@@ -42,6 +42,7 @@ from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.protection.rules import Protection
 from ddb_lake.core.values.attributes import without_members
 from ddb_lake.core.values.change_record import Item
+from ddb_lake.core.values.primary_key import key_text
 from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.sql import literals
 from ddb_lake.engine.staging import STAGED_QUARANTINE, RowOrigin, StagedRows, StagingWriter, quarantine_row
@@ -226,17 +227,21 @@ def check_line_lengths(files: Iterable[LocalFile]) -> None:
                 pass
 
 
-# --- lines without a valid item
+# --- lines without a valid item of the table
 
 
 @dataclass(frozen=True, slots=True)
 class InvalidLine:
-    """A line that holds no valid item. `line` counts from 1, `offset` is its first byte in the decompressed file."""
+    """A line that holds no valid item of the table.
+
+    `line` counts from 1, `offset` is its first byte in the decompressed file. `unkeyed`: its item is valid, and lacks the table's key.
+    """
 
     uri: str
     line: int
     offset: int
     reason: str
+    unkeyed: bool = False
 
     def __str__(self) -> str:
         return f"{self.uri} line {self.line} (byte {self.offset}): {self.reason}"
@@ -244,34 +249,38 @@ class InvalidLine:
 
 @dataclass(slots=True)
 class InvalidLines:
-    """The number of invalid lines, and the first of them."""
+    """The number of invalid lines, how many of them are `unkeyed`, and the first of them."""
 
     count: int = 0
+    unkeyed: int = 0
     first: list[InvalidLine] = field(default_factory=list)
 
     def add(self, line: InvalidLine) -> None:
         """Count a line."""
         self.count += 1
+        self.unkeyed += line.unkeyed
         if len(self.first) < MAX_LISTED:
             self.first.append(line)
 
     def merge(self, other: InvalidLines) -> None:
         """Add the lines of `other`."""
         self.count += other.count
+        self.unkeyed += other.unkeyed
         self.first = [*self.first, *other.first][:MAX_LISTED]
 
     def error(self) -> ExportError:
         """The error for an export that has these lines."""
         listed = "; ".join(map(str, self.first))
         more = f"; and {self.count - len(self.first)} more" if self.count > len(self.first) else ""
+        again = "Is `key` right? If it is, export again" if self.unkeyed else "Export again"
         return ExportError(
             f"{self.count} line{'s' if self.count > 1 else ''} of the export without a valid item, nothing was"
-            f" committed: {listed}{more}. Export again, or load the rest with `--reject-to-quarantine`"
+            f" committed: {listed}{more}. {again}, or load the rest with `--reject-to-quarantine`"
         )
 
 
 class ExportLines:
-    """The lines of data files. Lines without a valid item are an error, or are left out.
+    """The lines of data files. Lines without a valid item, or whose item lacks the table's key, are an error, or are left out.
 
     Args:
         files: the data files.
@@ -298,8 +307,10 @@ class ExportLines:
         """The number of items that the filter leaves out."""
         return sum(file.items for file in self._originals) - sum(file.items for file in self.files)
 
-    def read(self, work: Callable[[Sequence[LocalFile], LineCheck], T]) -> T:
+    def read(self, work: Callable[[Sequence[LocalFile], LineCheck], T], key: Sequence[str] = ()) -> T:
         """Call `work`, which reads all lines with a check. After lines were left out, call it again.
+
+        `key`: the attributes that each item must have, if `work` counts the items without them (`LineCheck.unkeyed`).
 
         Returns:
             The result of the last call.
@@ -313,45 +324,67 @@ class ExportLines:
         except DdbLakeError:
             raise
         except Exception as error:  # DuckDB stops at a line that is not JSON
-            if not self._reject_lines():
+            if not self._reject_lines(key):
                 raise
             cause: Exception | None = error
         else:
-            if not check.faults:
+            if not check.faults and not check.unkeyed:
                 return result
-            if not self._reject_lines():
+            if not self._reject_lines(key, 0 if check.faults else check.unkeyed):
+                unproven = check.faults or check.unkeyed
                 raise CheckFailed(
-                    f"{count_text(check.faults, 'line was', 'lines were')} not proven valid, and none is invalid: report this fault"
+                    f"{count_text(unproven, 'line was', 'lines were')} not proven valid, and none is invalid: report this fault"
                 )
             cause = None
         second_check = LineCheck()
         result = work(self.files, second_check)
-        if second_check.faults:
+        still_invalid = second_check.faults or second_check.unkeyed
+        if still_invalid:
             raise CheckFailed(
-                f"{count_text(second_check.faults, 'line is', 'lines are')} invalid after all such lines were left out"
+                f"{count_text(still_invalid, 'line is', 'lines are')} invalid after all such lines were left out"
             ) from cause
         return result
 
-    def _reject_lines(self) -> bool:
-        """Leave out the invalid lines, and return whether there were any. Without `reject`, raise ExportError for them."""
+    def _reject_lines(self, key: Sequence[str], known: int = 0) -> bool:
+        """Leave out the invalid lines, and return whether there were any. Without `reject`, raise ExportError for them.
+
+        `known`: their number, if it is known. Then only those that the error names are searched: with a wrong `key` all lines are invalid.
+        """
         if not self._reject:
-            invalid = find_invalid_lines(self._originals, bool(self._protection))
+            found = (line for file in self._originals for line, _ in self._invalid_lines(file, key))
+            invalid = InvalidLines()
+            for line in islice(found, MAX_LISTED if known else None):
+                invalid.add(line)
             if invalid.count:
-                raise invalid.error()
+                raise replace(invalid, count=max(known, invalid.count)).error()
             return False
         before = self.invalid.count
         writer = StagingWriter(self._folder / f"rejected-{before}.parquet", STAGED_QUARANTINE)
-        self._originals = [self._valid_copy(number, file, writer) for number, file in enumerate(self._originals)]
+        self._originals = [self._valid_copy(number, file, key, writer) for number, file in enumerate(self._originals)]
         self.files = protected_files(self._originals, self._protection, self._folder)
         path = writer.close()
         if writer.rows:
             self.rejected = StagedRows(path, writer.rows)
         return self.invalid.count > before
 
-    def _valid_copy(self, number: int, file: LocalFile, writer: StagingWriter) -> LocalFile:
+    def _invalid_lines(self, file: LocalFile, key: Sequence[str]) -> Iterator[tuple[InvalidLine, bytes]]:
+        """The invalid lines of a data file and their texts. Raises ExportError for a file that cannot be read to its end."""
+        for number, offset, text in numbered_lines(file):
+            try:
+                item = read_full_line(text)
+            except UndecodableError as error:
+                reason = without_members(str(error)) if self._protection else str(error)
+                yield InvalidLine(file.uri, number, offset, ion_fault(text) or reason), text
+                continue
+            try:
+                key_text(item, key)
+            except UndecodableError as error:
+                yield InvalidLine(file.uri, number, offset, str(error), unkeyed=True), text
+
+    def _valid_copy(self, number: int, file: LocalFile, key: Sequence[str], writer: StagingWriter) -> LocalFile:
         """The file, or a copy without its invalid lines, which are added to `writer`."""
         rejected = set()
-        for line, raw in _invalid_lines(file, bool(self._protection)):
+        for line, raw in self._invalid_lines(file, key):
             self.invalid.add(line)
             kept = b"" if self._protection else raw
             row = quarantine_row(line.reason, kept, RowOrigin(line.uri, line.offset, line.line, number))
@@ -392,18 +425,6 @@ def _protected_copy(file: LocalFile, protection: Protection, copy: Path) -> Loca
     return replace(file, path=copy, gzipped=False, items=file.items - left_out)
 
 
-def find_invalid_lines(files: Iterable[LocalFile], protected: bool) -> InvalidLines:
-    """The invalid lines of data files. Raises ExportError for a file that cannot be read to its end.
-
-    `protected`: reasons have no names of members.
-    """
-    invalid = InvalidLines()
-    for file in files:
-        for line, _ in _invalid_lines(file, protected):
-            invalid.add(line)
-    return invalid
-
-
 def numbered_lines(file: LocalFile) -> Iterator[tuple[int, int, bytes]]:
     """Number (from 1), offset and text of each line that is not blank: the lines of `lines_sql`.
 
@@ -421,15 +442,6 @@ def numbered_lines(file: LocalFile) -> Iterator[tuple[int, int, bytes]]:
         raise ExportError(
             f"damaged after line {number} ({error}), and its MD5 is the manifest's", uri=file.uri, hint="export again"
         ) from error
-
-
-def _invalid_lines(file: LocalFile, protected: bool) -> Iterator[tuple[InvalidLine, bytes]]:
-    for number, offset, text in numbered_lines(file):
-        try:
-            read_full_line(text)
-        except UndecodableError as error:
-            reason = without_members(str(error)) if protected else str(error)
-            yield InvalidLine(file.uri, number, offset, ion_fault(text) or reason), text
 
 
 # --- Amazon Ion

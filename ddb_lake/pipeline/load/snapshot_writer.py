@@ -29,7 +29,7 @@ from ddb_lake.engine.staging import StagedRows
 from ddb_lake.errors import CheckFailed, ExportError
 from ddb_lake.lake.file_writer import FileWriter, sorted_if_it_fits
 from ddb_lake.lake.scan import TableScan
-from ddb_lake.pipeline.load.export_files import Export, ExportLines, LocalFile, lines_sql, sample_items
+from ddb_lake.pipeline.load.export_files import Export, ExportLines, InvalidLines, LocalFile, lines_sql, sample_items
 from ddb_lake.pipeline.open_lake import Progress
 
 RUN_SHARE = 0.6
@@ -76,16 +76,16 @@ class SnapshotWriter(Protocol):
     def project_and_write(self, schema: TableSchema, nulls: set[Path]) -> UnfittedValues:
         """Write all rows with these columns, in place of the files of the pass before.
 
-        This is a `engine.schema_fitting.ProjectAndWrite`. Raises ExportError for lines without a valid item, unless they
-        are rejected.
+        This is a `engine.schema_fitting.ProjectAndWrite`. Raises ExportError for lines without a valid item or the
+        table's key, unless they are rejected.
         """
 
     def check(self) -> None:
-        """Check the files of the last pass: one row for each item of the manifest but those left out, each with a key, no key twice.
+        """Check the files of the last pass: one row for each item of the manifest but those left out, no key twice.
 
         Raises:
             ExportError: the number of rows is not that of the manifest.
-            CheckFailed: rows lack a key, or have the same key.
+            CheckFailed: no item has the key, or rows have the same key.
         """
 
     def rejected_lines(self) -> StagedRows | None:
@@ -135,6 +135,7 @@ class LocalSnapshotWriter:
 
         def write(files: Sequence[LocalFile], check: LineCheck) -> None:
             self.discard()
+            self.scan = TableScan(iceberg_schema)
             projection = Projection(schema, nulls, ITEM_MEMBER, check, mean_line_bytes(files))
             projection.register(session.con)
             runs = list(runs_of(files, int(RUN_SHARE * target.memory_bytes)))
@@ -142,22 +143,20 @@ class LocalSnapshotWriter:
                 target.progress(f"{target.name}: runs of data files written", number, len(runs))
                 paths = write_run(session, writer, projection, run, self._export.summary.as_of_us)
                 self.scan = TableScan(iceberg_schema, (*self.scan.paths, *paths))
+            check.unkeyed = count_unkeyed(session, self.scan)
 
-        self._lines.read(write)
-        self.scan = TableScan(iceberg_schema, self.scan.paths)
+        self._lines.read(write, schema.key)
         rows = self.scan.sql()
         return lambda count_columns: unfitted_values(session, rows, schema, target.options, count_columns)
 
     def check(self) -> None:
-        """Check the files of the last pass: one row for each item of the manifest, each with a key, no key twice."""
-        rows, rejected = self.scan.sql(), self._lines.invalid.count
-        total, keyed, distinct = self._session.rows(
-            f"SELECT count(*), count(_key_hash), count(DISTINCT _key_hash) FROM {rows}"
-        )[0]
-        absent = rejected + self.left_out
+        """Check the files of the last pass: one row for each item of the manifest, no key twice."""
+        rows, invalid = self.scan.sql(), self._lines.invalid
+        total, distinct = self._session.rows(f"SELECT count(*), count(DISTINCT _key_hash) FROM {rows}")[0]
+        absent = invalid.count + self.left_out
         if total != self._export.summary.item_count - absent:
             raise count_mismatch(self._export, total + absent, self._mismatched_file())
-        check_keyed(self._schema, total, keyed)
+        check_keyed(self._schema, total, invalid)
         if distinct != total:
             check_unique(self._export, self._schema, self._count_repeated_keys(rows))
 
@@ -271,12 +270,21 @@ def count_mismatch(export: Export, total: int, file: str | None) -> ExportError:
     )
 
 
-def check_keyed(schema: TableSchema, total: int, keyed: int) -> None:
-    """Raise CheckFailed unless every row has a key."""
-    if keyed != total:
-        names = list(schema.key)
+def count_unkeyed(session: Session, scan: TableScan) -> int:
+    """The number of rows without a key in files that were written."""
+    count: int = session.value(f"SELECT count(*) - count(_key_hash) FROM {scan.sql()}")
+    return count
+
+
+def check_keyed(schema: TableSchema, total: int, invalid: InvalidLines) -> None:
+    """Raise CheckFailed if all lines were left out, and items among them lack the key: then it is the key that is wrong.
+
+    `total`: the number of rows.
+    """
+    if not total and invalid.unkeyed:
+        items = count_text(invalid.unkeyed, "item lacks", "items lack")
         raise CheckFailed(
-            f"{count_text(total - keyed, 'item lacks', 'items lack')} a key attribute of {names}, of {total}; is `key` right?"
+            f"no item has the key {list(schema.key)}, and nothing was committed: {items} it; is `key` right?"
         )
 
 

@@ -17,6 +17,7 @@ from ddb_lake.errors import CheckFailed, ConfigError, ExportError, UsageError
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.load.load import LoadResult, load_export
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.read.quarantine import show_quarantine
 from ddb_lake.pipeline.read.status import table_status
 from ddb_lake_tests.support.effort import cases
 from ddb_lake_tests.support.export_files import (
@@ -186,9 +187,28 @@ def test_item_twice_is_refused(opened: Lake) -> None:
 
 
 def test_item_without_the_key_is_refused(opened: Lake) -> None:
-    with pytest.raises(CheckFailed, match=r"1 item lacks a key attribute of \['id'\], of 2"):
-        load(opened, Export([['{"Item":{"id":{"S":"a"}}}', '{"Item":{"v":{"N":"1"}}}']]))
+    export = Export([['{"Item":{"id":{"S":"a"}}}', *['{"Item":{"v":{"N":"1"}}}'] * 7]])
+    with pytest.raises(
+        ExportError, match=r"7 lines .* line 2 \(byte 26\): .* at id; .*; and 2 more\. Is `key` right\?"
+    ) as raised:
+        load(opened, export)
+    assert export.data_key(0) in str(raised.value)
     assert_nothing_committed(opened)
+
+
+def test_items_without_the_key_go_to_quarantine_and_the_others_are_loaded(opened: Lake, tmp_path: Path) -> None:
+    lines = ['{"Item":{"v":{"N":"1"}}}', '{"Item":{"id":{"S":"a"}}}', '{"Item":{"id":{"BOOL":true}}}', "{oops"]
+    manifest = Export([lines, ['{"Item":{"id":{"S":"b"}}}']]).write(tmp_path / "export")
+    result = load_export(opened, "orders", str(manifest), reject=True)
+    assert (result.rows, result.quarantined) == (2, 3)
+    assert len(dumped(opened)) == 2
+    entries = [
+        (entry.offset, entry.raw.decode(), entry.reason.endswith(" at id"))
+        for entry in show_quarantine(opened, "orders")
+    ]
+    offsets = [sum(len(line) + 1 for line in lines[:number]) for number in (0, 2, 3)]
+    assert entries == [(at, lines[n], n < 3) for at, n in zip(offsets, (0, 2, 3), strict=True)]
+    assert stray_files(opened, ["orders"]) == set()
 
 
 @pytest.mark.parametrize("line", ('{"Other":{"id":{"S":"b"}}}', '{"Keys":{"id":{"S":"a"}}}'))
@@ -202,8 +222,10 @@ def test_line_without_an_item_is_refused(opened: Lake, line: str) -> None:
 def test_wrong_key_is_refused_and_the_right_one_loads(tmp_path: Path, key: list[str]) -> None:
     manifest = full([item("a", v=1), item("b", v=1)]).write(tmp_path / "export")
     with lake(tmp_path / "lake", "orders", key) as opened:
-        with pytest.raises(CheckFailed, match=r"is `key` right\?"):
+        with pytest.raises((CheckFailed, ExportError), match=r"(?i)is `key` right\?"):
             load(opened, manifest)
+        with pytest.raises(CheckFailed, match=r"is `key` right\?"):
+            load_export(opened, "orders", str(manifest), reject=True)
         assert_nothing_committed(opened)
     with lake(tmp_path / "lake", "orders", ["id"]) as opened:
         load(opened, manifest)
