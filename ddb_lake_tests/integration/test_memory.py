@@ -16,6 +16,11 @@ CHANGES = 40_000
 LARGE = 1_200
 """Items of nearly 400 KB, half a gigabyte of JSON."""
 
+DOCUMENTS = 40_000
+"""Items of 20 KB. A run of them, which is sorted, takes nearly as much as the limit allows."""
+
+BESIDE_DOCUMENTS_MB = 400
+
 DENSE = 1_500
 """Changes of 60 KB each, in one group."""
 
@@ -88,6 +93,15 @@ def test_items_as_large_as_they_can_be_need_no_more_than_the_default(folder: Pat
         rows, peaks[stage] = measured(stage, uri, folder / "large", DEFAULT_MB)
         assert rows == LARGE
     assert {stage: peak for stage, peak in peaks.items() if peak > DEFAULT_MB + BESIDE_LARGE_MB} == {}, peaks
+
+
+@pytest.mark.exhaustive
+def test_documents_that_follow_each_other_in_sorted_runs(folder: Path) -> None:
+    """The memory of a run is free before the next run begins."""
+    export = make_export(folder, DOCUMENTS, "documents")
+    rows, peak = measured("load", export, folder / "documents", DEFAULT_MB)
+    assert rows == DOCUMENTS
+    assert peak <= DEFAULT_MB + BESIDE_DOCUMENTS_MB, peak
 
 
 def test_many_large_changes_are_merged_in_portions(folder: Path) -> None:

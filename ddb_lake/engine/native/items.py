@@ -103,8 +103,8 @@ class ItemReader:
             MemoryError: as in Python.
             pyarrow.ArrowInvalid: there are more bytes.
         """
-        if isinstance(documents, pa.ChunkedArray):
-            documents = documents.combine_chunks()
+        if isinstance(documents, pa.ChunkedArray):  # `combine_chunks` copies also a single chunk
+            documents = documents.chunk(0) if documents.num_chunks == 1 else documents.combine_chunks()
         if documents.type != pa.string():  # the kernel reads offsets of 32 bits
             documents = documents.cast(pa.string())
         if documents.null_count:  # behind NULL, Arrow allows any bytes

@@ -158,6 +158,19 @@ def test_arrays_of_any_layout() -> None:
         assert reader.read(pa.chunked_array([texts, texts[:1]], kind)).to_pylist() == [known, other, known, known]
 
 
+def test_texts_are_not_copied() -> None:
+    """DuckDB gives an array of one chunk, whose copy its limit of memory would not count."""
+    item = KnownAttribute.of_pointers(["/id/S"])
+    assert item is not None
+    documents = pa.array([b'{"Item":{"id":{"S":"a text that is longer than a view"}}}'] * 50, pa.binary()).view(
+        pa.string()
+    )
+    parts = pa.chunked_array([documents.slice(7)])
+    texts = ItemReader(load().library, ITEM_MEMBER, item, ["string"]).read(parts).field("0")
+    assert texts.to_pylist() == ["a text that is longer than a view"] * 43
+    assert texts.buffers()[2].address == documents.buffers()[2].address
+
+
 @pytest.mark.parametrize(
     "pointers",
     [["/a"], ["/a/S", "/a/M/b/S", "/a/M"], ["/a/M", "/a/M/b/S"], ["/a/S", "/a/S"], ["/a/L/0/S"], ["/a/X"], [""]],
