@@ -19,6 +19,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from ddb_lake.aws.objects import ObjectStore, join, local_path, split_s3
+from ddb_lake.aws.s3_errors import is_missing
 from ddb_lake.errors import CommitConflict
 
 _CONFLICTS = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
@@ -68,7 +69,7 @@ class Landing:
         try:
             answer = self._objects.s3.get_object(Bucket=bucket, Key=key)
         except ClientError as error:
-            if _code(error) in ("NoSuchKey", "404"):
+            if is_missing(error):
                 return None, None
             raise
         return answer["Body"].read(), answer["ETag"]
@@ -93,7 +94,7 @@ class Landing:
         try:
             answer = self._objects.s3.put_object(Bucket=bucket, Key=key, Body=data, **condition)
         except ClientError as error:
-            if _code(error) in _CONFLICTS or (version is not None and _code(error) in ("NoSuchKey", "404")):
+            if _code(error) in _CONFLICTS or (version is not None and is_missing(error)):
                 raise CommitConflict("another process replaced it first; read it again", uri=uri) from error
             raise
         etag: str = answer["ETag"]

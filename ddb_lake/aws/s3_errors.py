@@ -34,7 +34,7 @@ def complete_transfer(uri: str, read: Callable[[], T]) -> T:
 
 @contextmanager
 def translate_errors(uri: str) -> Iterator[None]:
-    """Translate transient S3 errors to UnreachableError; re-raise AccessDenied and NoSuchKey."""
+    """Translate transient S3 errors to UnreachableError; others, such as AccessDenied and NoSuchKey, pass."""
     try:
         yield
     except Exception as error:

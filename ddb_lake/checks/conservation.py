@@ -55,6 +55,8 @@ def conservation_outcome(table: str, found: Comparison) -> Outcome:
 def _compared(count: Count) -> str:
     balance = count.found
     text = f"{count.service} {count.stage} {count_text(balance.counted, 'record')}, the lake has {balance.held:,}"
+    if count.failed and balance.held > balance.counted:
+        text += ", with records of failed deliveries, which that count may lack"
     if balance.missing:
         text += f", {balance.missing:,} are missing"
     if balance.repaired:

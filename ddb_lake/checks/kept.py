@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from ddb_lake.checks.check import Check, Subject
 from ddb_lake.checks.registry import HOURLY_OPS, checks_of
@@ -49,13 +50,9 @@ def _unevaluated(check: Check) -> CheckResult:
 
 
 def _result(check: Check, outcome: Outcome, now_us: int) -> CheckResult:
-    kept = _unevaluated(check)
-    return CheckResult(
-        kept.asset,
-        kept.check,
-        kept.question,
-        outcome.color(check.severity),
-        outcome.sentence(check.question),
-        now_us,
-        kept.valid_s,
+    return replace(
+        _unevaluated(check),
+        color=outcome.color(check.severity),
+        text=outcome.sentence(check.question),
+        at_us=now_us,
     )

@@ -31,6 +31,9 @@ from ddb_lake.engine.import_hook import hide_pandas
 
 COMMANDS = {
     "demo": "ddb_lake.cli.commands.demo:demo",
+    "init": "ddb_lake.cli.commands.init:init",
+    "discover": "ddb_lake.cli.commands.discover:discover",
+    "doctor": "ddb_lake.cli.commands.doctor:doctor",
     "sandbox": "ddb_lake.cli.commands.sandbox:sandbox",
     "export": "ddb_lake.cli.commands.export:export",
     "load": "ddb_lake.cli.commands.load:load",
@@ -53,11 +56,8 @@ COMMANDS = {
     "cost": "ddb_lake.cli.commands.cost:cost",
     "restore": "ddb_lake.cli.commands.restore:restore",
     "aurora": "ddb_lake.cli.commands.aurora:aurora",
-    "init": "ddb_lake.cli.commands.init:init",
-    "discover": "ddb_lake.cli.commands.discover:discover",
     "init-dbt": "ddb_lake.cli.commands.init_dbt:init_dbt",
     "report": "ddb_lake.cli.commands.report:report",
-    "doctor": "ddb_lake.cli.commands.doctor:doctor",
     "iam": "ddb_lake.cli.commands.iam:iam",
     "open": "ddb_lake.cli.commands.open:open_",
     "completion": "ddb_lake.cli.commands.completion:completion",

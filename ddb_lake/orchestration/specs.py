@@ -54,8 +54,8 @@ _DESCRIPTIONS: Mapping[Stage, str] = {
     " what was read is landed and remembered together, so that nothing is lost whenever a run ends.",
     "changes": "Changelog: every distinct change record of `{source}`, once: the Iceberg table `{table}_changes`. Partitions are"
     " the days or hours (UTC) in which objects landed. One may be run again at any time: nothing is applied twice.",
-    "current": "Items: the latest image of each living item of `{source}`, in typed columns; Iceberg table `{table}`."
-    " The order in which records arrive, duplicates and late records do not change it.",
+    "current": "Items: the latest image of each existing item of `{source}`, in typed columns; Iceberg table `{table}`."
+    " It is the same in whatever order records arrive, and however often.",
     "daily": "Days: the items of `{source}` as of the end of each day (UTC), exactly, one Parquet file a day. Making a day"
     " again replaces it, with what came late.",
     "aurora": "Replica: the current items of `{source}` in a MySQL-compatible database, with deletes and new columns. Each"

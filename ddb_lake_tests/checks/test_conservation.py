@@ -51,7 +51,11 @@ NOT_DELIVERED = replace(GOOD, accepted=accepted(LOST), delivered=delivered(Balan
         (replace(GOOD, accepted=accepted(LOST), waiting=2), "yellow", "2 landed objects of that time"),
         (replace(GOOD, accepted=accepted(Balance(100, 150, excess=50))), "yellow", "notably more"),
         (replace(GOOD, accepted=accepted(Balance(10_000, 10_050, excess=50))), "green", "10,050"),
-        (replace(GOOD, delivered=delivered(Balance(80, 100, excess=20), failed=20)), "green", "delivered 80 records"),
+        (
+            replace(GOOD, delivered=delivered(Balance(80, 100, excess=20), failed=20)),
+            "green",
+            "records of failed deliveries",
+        ),
         (replace(GOOD, notes=("CloudWatch has no X",)), "green", "Not compared: CloudWatch has no X."),
         (replace(GOOD, accepted=None, notes=("CloudWatch has no X",)), "yellow", "what could be compared is equal"),
         (replace(GOOD, fault="the destination cannot be read"), "yellow", "the destination cannot be read; "),

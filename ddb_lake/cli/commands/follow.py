@@ -25,6 +25,7 @@ from ddb_lake.cli.stopping import stopped_by
 from ddb_lake.core.operations.count_text import count_text
 
 if TYPE_CHECKING:
+    from ddb_lake.core.capture.gaps import Gap
     from ddb_lake.orchestration.follower_reports import FollowerReports
     from ddb_lake.pipeline.apply.apply import ApplyResult
     from ddb_lake.pipeline.follow.table import Turn
@@ -151,24 +152,25 @@ class _Printer:
     target: MetricsTarget = field(default_factory=lambda: MetricsTarget(None, as_emf=False))
     reports: FollowerReports | None = None
     _failed: set[str] = field(default_factory=set)
-    _with_gaps: set[str] = field(default_factory=set)
+    _open_gaps: dict[str, tuple[Gap, ...]] = field(default_factory=dict)
     _doubted: bool = False
 
     @property
     def status(self) -> int:
         """The exit status: 1 if a table failed last, or has a gap, or if records all went to quarantine."""
-        return int(bool(self._failed or self._with_gaps or self._doubted))
+        return int(bool(self._failed or any(self._open_gaps.values()) or self._doubted))
 
     def turn(self, turn: Turn) -> None:
         """See `Listener`."""
+        from ddb_lake.core.capture.gaps import new_gaps
         from ddb_lake.pipeline.capture.stream_gaps import gap_text
 
         self._failed.discard(turn.table)
         if self.metrics is not None:
             self.metrics.add_turn(self.lake.table(turn.table), turn, self.lake.now().timestamp())
-        for gap in turn.gaps if turn.table not in self._with_gaps else ():
+        for gap in new_gaps(self._open_gaps.get(turn.table, ()), turn.gaps):
             warn(gap_text(turn.table, gap))
-        (self._with_gaps.add if turn.gaps else self._with_gaps.discard)(turn.table)
+        self._open_gaps[turn.table] = turn.gaps
         if turn.applied is not None:
             if self.reports is not None:
                 self.reports.add(turn.applied)

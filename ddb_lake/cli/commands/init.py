@@ -77,17 +77,21 @@ class InitOptions:
 
 @dataclass(frozen=True, slots=True)
 class StarterTable:
-    """What a starter configuration states of a table.
+    """What a starter configuration states of a table, or of the tables whose names match a pattern.
 
     Attributes:
         name: the name of the table, or the pattern if `is_pattern`.
         key: its key; empty if it is left out.
         key_note: the comment beside it.
+        region: the table's Region; None if it is left out.
+        export_bucket, export_prefix: where full exports are requested; None, or empty, if they are left out.
+        changes_uri: where its changes land; None if it is left out.
         first_day: the day (UTC) with which the partitions of its changes begin.
         exports: what the command that loads the newest finished export names: the location with it alone, else its manifest;
             None if there is none yet.
         entities: the proposed entities.
         sampled: the number of items from whose keys they are proposed.
+        is_pattern: whether it is an entry `match`, which has neither key nor entities.
     """
 
     name: str
@@ -143,6 +147,8 @@ def init(places: tuple[str, ...], options: InitOptions, as_json: bool) -> None:
     path, locations = _divided(places)
     if path.exists() and not options.force:
         raise UsageError(f"{path} exists already", hint="--force replaces it")
+    if options.match is not None:
+        _check_match(options, locations)
     if options.sample:
         locations = [*locations, *_sample_locations(options)]
     if options.discover and not locations:
@@ -150,11 +156,9 @@ def init(places: tuple[str, ...], options: InitOptions, as_json: bool) -> None:
             "--discover reads keys, and no location is given",
             hint="name one: `ddb-lake init LOCATION --discover`",
         )
-    if options.match is not None:
-        _check_match(options, locations)
     found = _discovered(locations) if locations else None
     tables = (
-        [_named_table(options) if options.match is None else _matching_tables(options.match, options)]
+        [_named_table(options) if options.match is None else _pattern_entry(options.match, options)]
         if found is None
         else [_found_table(table, options, found) for table in _chosen(found, options)]
     )
@@ -289,7 +293,7 @@ def _check_match(options: InitOptions, locations: Sequence[str]) -> None:
         )
 
 
-def _matching_tables(pattern: str, options: InitOptions) -> StarterTable:
+def _pattern_entry(pattern: str, options: InitOptions) -> StarterTable:
     return StarterTable(
         pattern,
         (),

@@ -27,7 +27,8 @@ LONGEST_BUFFER_US: Final = 900_000_000
 LONGEST_OFFSET_US: Final = 15 * HOUR_US
 """More than the greatest distance of local time from UTC."""
 
-_MINUTES_US: Final = 300_000_000
+_DELIVERY_SLACK_US: Final = 300_000_000
+"""Firehose may write an object some minutes after it stopped buffering."""
 
 LEAST_SHORTAGE: Final = 10
 SHORTAGE_SHARE: Final = 0.0001
@@ -201,7 +202,7 @@ def hours_in_lake(objects: Iterable[LandedObject], hours: Sequence[int]) -> dict
 def _is_behind_utc(objects: Iterable[LandedObject]) -> bool:
     """Whether the hours in the names of all objects are behind the time at which they were written, by a time zone."""
     delays_us = [o.landed_us - o.hour_us for o in objects if o.landed_us is not None and o.landed_us >= o.hour_us]
-    return bool(delays_us) and HOUR_US + LONGEST_BUFFER_US + _MINUTES_US < min(delays_us) < LONGEST_OFFSET_US
+    return bool(delays_us) and HOUR_US + LONGEST_BUFFER_US + _DELIVERY_SLACK_US < min(delays_us) < LONGEST_OFFSET_US
 
 
 def next_anchor(balances: Mapping[str, Balance], before_us: int, anchor: Anchor) -> Anchor:

@@ -118,6 +118,12 @@ def add_gap(gaps: Iterable[Gap], added: Gap) -> tuple[Gap, ...]:
     return _sorted(merged)
 
 
+def new_gaps(before: Iterable[Gap], gaps: Iterable[Gap]) -> tuple[Gap, ...]:
+    """The gaps that were detected since `before`. A gap that grew or was repaired in part is not new."""
+    known = {(gap.kind, gap.detected_us) for gap in before}
+    return tuple(gap for gap in gaps if (gap.kind, gap.detected_us) not in known)
+
+
 def repaired_gaps(gaps: Iterable[Gap], from_us: int, to_us: int, repaired_by: str) -> tuple[Gap, ...]:
     """`gaps` after [from_us, to_us) was repaired: open gaps inside are closed, and those that reach beyond are cut."""
     kept: list[Gap] = []

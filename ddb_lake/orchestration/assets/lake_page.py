@@ -147,7 +147,7 @@ def overview_page(found: Sequence[TableSummary], now: datetime) -> str:
     head = (
         f"**{_verdict(len(found), sum(one.color != 'green' for one in found))}**"
         + f" Checks: {summary_text(results)}. Seen {time_text(microseconds(now), unit='min')}. *lag*: age of the newest"
-        " change that is applied; an idle table's grows."
+        " change that is applied; it grows while a table has no changes."
     )
     rows = markdown_table(HEADERS, [_row(one, now) for one in worst[:SHOWN]])
     rest = f"\n\nand {count_text(len(found) - SHOWN, 'more table')}" if len(found) > SHOWN else ""
@@ -215,7 +215,7 @@ def _followed(lease: Lease | None) -> str:
 def _verified(document: Mapping[str, Any] | None, now: datetime) -> str:
     if document is None:
         return "never"
-    return f"{document.get('outcome')} {_time(document.get('read_to_us'), now)}"
+    return f"{document.get('outcome')} ({document.get('strength')}) {_time(document.get('read_to_us'), now)}"
 
 
 def _time(time_us: int | None, now: datetime) -> str:

@@ -110,6 +110,7 @@ def test_init_writes_an_entry_for_all_tables_with_such_a_name(run: Run) -> None:
     [
         (["--match", "a-{b}"], "{name}"),
         (["--match", "a", "--table", "b"], "--match and --table"),
+        (["--match", "a-{name}", "--sample"], "--match and --sample"),
         (["--match", ""], ""),
     ],
 )
@@ -117,6 +118,7 @@ def test_init_refuses_a_wrong_pattern(run: Run, arguments: list[str], fault: str
     refused = run("init", *arguments)
     assert refused.exit_code == 2 and fault in refused.stderr
     assert not Path("ddb_lake.yaml").exists()
+    assert not Path("sample").exists()
 
 
 def test_init_writes_to_a_named_path(run: Run) -> None:

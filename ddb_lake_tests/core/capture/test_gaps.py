@@ -13,6 +13,7 @@ from ddb_lake.core.capture.gaps import (
     Observation,
     add_gap,
     gap_between,
+    new_gaps,
     open_ranges,
     repaired_gaps,
     united_ranges,
@@ -54,6 +55,15 @@ def test_open_and_repaired_stretches_partition_what_was_ever_lost(
 @given(some_gaps(), some_gaps())
 def test_order_of_detection_does_not_matter(one: Gap, two: Gap) -> None:
     assert covered(add_gap(add_gap((), one), two), True) == covered(add_gap(add_gap((), two), one), True)
+
+
+def test_only_a_gap_that_was_detected_since_is_new() -> None:
+    before = add_gap((), Gap("trimmed", 10, 20, "why", 30))
+    grown = add_gap(before, Gap("trimmed", 20, 25, "why", 40))
+    cut = repaired_gaps(before, 0, 15, "export-1")
+    assert new_gaps(before, grown) == new_gaps(before, cut[-1:]) == ()
+    other = Gap("trimmed", 50, 60, "why", 70)
+    assert new_gaps(before, add_gap(grown, other)) == (other,), "a gap that is open hides no later one"
 
 
 @given(st.lists(some_gaps(), max_size=5))

@@ -61,6 +61,8 @@ def test_page_of_green_tables_says_so() -> None:
     assert page.startswith("**All 2 tables are green.** Checks: 2 green. Seen 2026-03-04 12:30Z.")
     state = "lag 12 s, landed 12:30Z, applied 12:30Z, verified never"
     assert body(page) == [[name, "✓ 1 green", state] for name in ("a", "b")]
+    verified = replace(fresh("a"), verified={"outcome": "equal", "strength": "sample", "read_to_us": None})
+    assert "verified equal (sample) " in body(overview_page([verified], NOW))[0][2]
     later = overview_page([fresh("a")], NOW + timedelta(days=1))
     assert "landed 2026-03-04 12:30Z" in body(later)[0][2]
 
