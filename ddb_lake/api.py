@@ -122,19 +122,26 @@ class OpenLake:
             return sorted(table.name for table in lake.settings.tables if lake.current(table.name) is not None)
 
     def table(self, name: str, as_of: datetime | str | None = None) -> LakeTable:
-        """The existing items of a table, in typed columns.
+        """The existing items of a table or of an entity (`app_user`), in typed columns.
 
         Args:
-            name: the table.
+            name: the table; of an entity, the table's name, `_` and the entity's name.
             as_of: the instant (inclusive), as a datetime or as text in ISO 8601; UTC without a time zone. By default, now.
                 The rows are those of `ddb-lake query --as-of`. They are computed when they are first requested.
 
         Raises:
             ConfigError: the table is not configured.
-            UsageError: the lake has no rows of it yet, or the instant is before its first export.
+            UsageError: the lake has no rows of it yet, the instant is before its first export, or an entity is read as of an instant.
         """
+        with _library_errors():
+            owner = self._lake.settings.owner_of_entity(name)
         if as_of is None:
-            return self._iceberg(name, name)
+            return self._iceberg(owner or name, name)
+        if owner is not None:
+            raise UsageError(
+                f"{name} is the table of an entity, which is not computed for an instant here",
+                hint=f'lake.sql("SELECT * FROM {name}", as_of=…)',
+            )
         as_of_us = _microseconds(as_of)
         with _library_errors():
             seen = view(self._lake, name)

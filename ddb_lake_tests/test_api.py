@@ -265,6 +265,19 @@ def test_faults_say_what_to_do(lake: ddb_lake.OpenLake, tmp_path: Path) -> None:
         ddb_lake.open(tmp_path)
 
 
+def test_entity_is_read_by_the_name_of_its_table(tmp_path: Path) -> None:
+    table = {"name": "app", "key": ["id"], "entities": [{"name": "user", "key": {"id": "u*"}}, {"name": "rest"}]}
+    with lake_of(tmp_path / "lake", table) as lake:
+        load_export(lake, "app", str(full([item("u1"), item("u2"), item("o1")]).write(tmp_path / "exports")))
+    with ddb_lake.open({"warehouse": str(tmp_path / "lake"), "tables": [table]}) as opened:
+        assert sorted(opened.table("app_user").arrow()["id"].to_pylist()) == ["u1", "u2"]
+        with pytest.raises(UsageError, match=r"lake\.sql") as raised:
+            opened.table("app_user", as_of="2024-01-01")
+        assert "SELECT * FROM app_user" in str(raised.value)
+        with pytest.raises(ConfigError, match="'app_other' is not configured"):
+            opened.table("app_other")
+
+
 def test_polars_is_optional(lake: ddb_lake.OpenLake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "polars", None)
     with pytest.raises(UsageError, match="pip install polars"):

@@ -11,10 +11,12 @@ each command have the same tables until the next `discover`.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -26,11 +28,12 @@ from ddb_lake.config.faults import faults_text
 from ddb_lake.config.lake import LakeSettings
 from ddb_lake.config.table_sections import PLACEHOLDER
 from ddb_lake.config.tables import TableSettings
+from ddb_lake.core.operations.count_text import count_text
+from ddb_lake.core.values.time_text import time_text
 from ddb_lake.errors import ConfigError
 
 SUFFIX = ".tables.json"
-WHY_MISSING = "it was deleted, lost its tags, or another account or Region was searched"
-"""Why `discover` may not find a table any more, as a clause of a message."""
+_WHY_MISSING = "it was deleted, lost its tags, or another account or Region was searched"
 
 _PLACED = ("export", "changes", "aurora")
 """The sections in which `{name}` is replaced by the name of the lake table."""
@@ -142,6 +145,18 @@ def _damaged(file: Path, fault: str) -> ConfigError:
     )
 
 
+@contextmanager
+def locked_inventory(file: Path) -> Iterator[None]:
+    """Keep other processes on this machine from replacing an inventory. The lock is the hidden file `.ddb_lake.tables.json.lock`.
+
+    Each process reads the inventory, lists the tables and replaces the file; without the lock the entries that one adds, and another did
+    not see, would be lost.
+    """
+    with file.with_name(f".{file.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def write_inventory(file: Path, inventory: Inventory) -> None:
     """Replace the file of an inventory, as a whole."""
     text = json.dumps(
@@ -185,11 +200,15 @@ def with_inventory(settings: LakeSettings, config: Path) -> LakeSettings:
 
 
 def expanded(settings: LakeSettings, inventory: Inventory, where: str) -> LakeSettings:
-    """The settings with the tables of an inventory in place of the entries with `match`. Raises ConfigError with `where`."""
+    """The settings with the tables of an inventory in place of the entries with `match`.
+
+    Raises ConfigError with `where`, for all tables that cannot be in the lake together.
+    """
     named = [table for table in settings.tables if table.match is None]
     tables = list(named)
     owners = {table.name: f"the entry `name: {table.name}`" for table in named}
     of_named: dict[str, InventoryTable] = {}
+    refused: list[ConfigError] = []
     for found in inventory.tables:
         entry = entry_of(settings, found)
         if entry is None:
@@ -197,22 +216,32 @@ def expanded(settings: LakeSettings, inventory: Inventory, where: str) -> LakeSe
         if entry.match is None:
             other = of_named.setdefault(entry.name, found)
             if other.arn != found.arn:
-                raise ConfigError(
-                    f"{where}: the entry `name: {entry.name}` is for one table, and there are {other.arn} and {found.arn}",
+                fault = ConfigError(
+                    f"the entry `name: {entry.name}` is for one table, and there are {other.arn} and {found.arn}",
                     hint="set its `source.region` and `source.account`, and add an entry with another `name` for the other table",
                 )
+                refused.append(fault)
             continue
-        made = _table(entry, found, where)
+        try:
+            made = _table(entry, found)
+        except ConfigError as error:
+            refused.append(error)
+            continue
         if found.missing_since is not None:
             made = _former(settings, made, found.missing_since)
         if made.name in owners:
-            raise ConfigError(
-                f"{where}: the DynamoDB table {found.table} (`match: {entry.match}`) and {owners[made.name]} have one name in the lake,"
+            fault = ConfigError(
+                f"the DynamoDB table {found.table} (`match: {entry.match}`) and {owners[made.name]} have one name in the lake,"
                 f" {made.name!r}",
-                hint=f"add an entry `{{name: OTHER, source: {{{_source_text(found)}}}}}`, or `match_except: [{found.table}]`",
+                hint=f"add an entry `{renamed_entry(found)}`, or `match_except: [{found.table}]`",
             )
+            refused.append(fault)
+            continue
         owners[made.name] = f"the DynamoDB table {found.table} (`match: {entry.match}`)"
         tables.append(made)
+    if refused:
+        count = f"{count_text(len(refused), 'fault')}: " if len(refused) > 1 else ""
+        raise ConfigError(f"{where}: {count}{'. '.join(map(str, refused))}") from refused[0]
     given: dict[str, Any] = {name: getattr(settings, name) for name in settings.model_fields_set}
     try:
         return LakeSettings.model_validate({**given, "tables": tuple(tables)})
@@ -239,7 +268,7 @@ def _is_same(table: TableSettings, entry: TableSettings, found: InventoryTable) 
     )
 
 
-def _table(entry: TableSettings, found: InventoryTable, where: str) -> TableSettings:
+def _table(entry: TableSettings, found: InventoryTable) -> TableSettings:
     name = entry.lake_name(found.table)
     given = entry.model_dump(by_alias=True, exclude_unset=True, exclude={"match", "match_tags", "match_except"})
     given |= {section: _filled(given[section], name) for section in _PLACED if section in given}
@@ -253,7 +282,7 @@ def _table(entry: TableSettings, found: InventoryTable, where: str) -> TableSett
         return TableSettings.model_validate(given)
     except ValidationError as error:
         raise ConfigError(
-            f"{where}: the DynamoDB table {found.table} (`match: {entry.match}`): {faults_text(error, TableSettings, 'settings')}",
+            f"the DynamoDB table {found.table} (`match: {entry.match}`): {faults_text(error, TableSettings, 'settings')}",
             hint=f"add an entry with a `name` and `source: {{table: {found.table}}}`, or `match_except: [{found.table}]`",
         ) from error
 
@@ -289,6 +318,27 @@ def _filled(value: Any, name: str) -> Any:
     if isinstance(value, Mapping):
         return {key: _filled(member, name) for key, member in value.items()}
     return [_filled(member, name) for member in value] if isinstance(value, list | tuple) else value
+
+
+def missing_text(table: str, since_us: int) -> str:
+    """That `discover` does not find a DynamoDB table any more, and what that means for its data; a sentence without its full stop.
+
+    `since_us`: UTC microseconds.
+    """
+    return (
+        f"`ddb-lake discover` has not found {table} since {time_text(since_us, unit='min')}: {_WHY_MISSING}; what the lake"
+        " has stays, and nothing is requested on a schedule"
+    )
+
+
+def forget_step(table: str) -> str:
+    """The next steps for a DynamoDB table that is missing."""
+    return f"run `ddb-lake discover` again; `ddb-lake discover --forget {table}` removes it from the list"
+
+
+def renamed_entry(found: InventoryTable) -> str:
+    """The entry of `tables` that gives a DynamoDB table another name in the lake."""
+    return f"{{name: OTHER, source: {{{_source_text(found)}}}}}"
 
 
 def _listed(patterns: Iterable[str]) -> str:

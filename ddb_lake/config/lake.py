@@ -17,6 +17,7 @@ from ddb_lake.core.layout.locations import is_local_uri, is_within, spelled
 from ddb_lake.core.layout.table_names import (
     LANDING_FOLDER,
     catalog_name_fault,
+    entity_table,
     glue_name,
     name_collision,
     namespace_fault,
@@ -479,10 +480,25 @@ class LakeSettings(Settings):
         """The settings of one table. Raises ConfigError if no table has the name."""
         return self.by_name[name]
 
+    def owner_of_entity(self, full_name: str) -> str | None:
+        """The table that an entity's table, such as `app_user`, belongs to; None if the name is that of no entity."""
+        return next(
+            (
+                one.name
+                for one in self.tables
+                for entity in one.entity_names
+                if entity_table(one.name, entity) == full_name
+            ),
+            None,
+        )
+
     @cached_property
     def by_name(self) -> Mapping[str, TableSettings]:
         """The settings of each table. Another name raises ConfigError."""
         return _TablesByName({table.name: table for table in self.tables})
+
+
+_ADD_IT = "add it below `tables:`; if an entry has `match`, `ddb-lake discover` finds tables that are new"
 
 
 class _TablesByName(dict[str, TableSettings]):
@@ -490,4 +506,4 @@ class _TablesByName(dict[str, TableSettings]):
 
     def __missing__(self, name: str) -> TableSettings:
         known = ", ".join(sorted(self)) or "none"
-        raise ConfigError(f"table {name!r} is not configured; configured tables: {known}. Add it below `tables:`.")
+        raise ConfigError(f"table {name!r} is not configured; configured tables: {known}", hint=_ADD_IT)

@@ -23,6 +23,7 @@ from ddb_lake.config.inventory import (
     entry_of,
     expanded,
     inventory_file,
+    locked_inventory,
     names_table,
     read_inventory,
     write_inventory,
@@ -54,6 +55,7 @@ class Discovery:
             one of the two before), both names in the lake if another entry has it now, `not configured` if no entry names it
             any more, or `forgotten`.
         without_tables: the patterns of the entries that have no table.
+        with_another_key: the tables that were created again with another key since the last time.
         names: the name in the lake of each table of the inventory, in its order.
     """
 
@@ -62,10 +64,13 @@ class Discovery:
     changes: Mapping[str, str]
     names: tuple[str, ...]
     without_tables: tuple[str, ...]
+    with_another_key: tuple[InventoryTable, ...] = ()
 
 
 def discover_tables(config: Path, forget: Sequence[str] = (), now: Callable[[], datetime] | None = None) -> Discovery:
     """List the tables of each entry with `match`, and replace the inventory of a configuration file.
+
+    Another process on this machine that discovers tables for the file waits until this one has written it.
 
     Args:
         config: the configuration file.
@@ -84,18 +89,25 @@ def discover_tables(config: Path, forget: Sequence[str] = (), now: Callable[[], 
             hint='add `- match: "prod-*"` below `tables`; entries with a `name` need no discovery',
         )
     file = inventory_file(config)
-    previous = read_inventory(file) or Inventory()
-    listed = [(entry, list_tables(entry)) for entry in entries]
-    at = (now() if now else datetime.now(UTC)).replace(microsecond=0)
-    refreshed = refresh(previous, listed, at)
-    kept = _without(refreshed, forget)
-    expanded(settings, kept, str(config))  # raises before the file is written
-    if kept != previous or not file.exists():
-        write_inventory(file, kept)
+    with locked_inventory(file):
+        previous = read_inventory(file) or Inventory()
+        listed = [(entry, list_tables(entry)) for entry in entries]
+        at = (now() if now else datetime.now(UTC)).replace(microsecond=0)
+        refreshed = refresh(previous, listed, at)
+        kept = _without(refreshed, forget)
+        expanded(settings, kept, str(config))  # raises before the file is written
+        if kept != previous or not file.exists():
+            write_inventory(file, kept)
     names = tuple(_lake_name(settings, table) for table in kept.tables)
     idle = [entry for entry in entries if not any(names_table(entry, table) for table in kept.tables)]
     changes = _changes(settings, previous, refreshed, forget)
-    return Discovery(file, kept, changes, names, tuple(str(entry.match) for entry in idle))
+    former = {(*table.place, table.table): table for table in previous.tables}
+    others = tuple(
+        table
+        for table in kept.tables
+        if (old := former.get((*table.place, table.table))) and old.key != table.key and _is_recreated(old, table)
+    )
+    return Discovery(file, kept, changes, names, tuple(str(entry.match) for entry in idle), others)
 
 
 def _lake_name(settings: LakeSettings, table: InventoryTable) -> str:
@@ -181,6 +193,10 @@ def _changes(
     return changes
 
 
+def _is_recreated(old: InventoryTable, new: InventoryTable) -> bool:
+    return None not in (old.table_id, new.table_id) and old.table_id != new.table_id
+
+
 def _change(settings: LakeSettings, old: InventoryTable | None, new: InventoryTable | None) -> str | None:
     if new is None:
         return "not configured"
@@ -190,7 +206,7 @@ def _change(settings: LakeSettings, old: InventoryTable | None, new: InventoryTa
         return "missing" if old.missing_since is None else None
     changed = [what for what, fields in _COMPARED.items() if any(getattr(old, f) != getattr(new, f) for f in fields)]
     parts = ["found again"] if old.missing_since is not None else []
-    if None not in (old.table_id, new.table_id) and old.table_id != new.table_id:
+    if _is_recreated(old, new):
         parts = ["created again"]
     parts += [f"changed: {', '.join(changed)}"] if changed else []
     former, name = _lake_name(settings, old), _lake_name(settings, new)

@@ -146,6 +146,7 @@ def test_unknown_table_lists_the_known_ones(run: Run, lake: Path) -> None:
         result = run(*arguments, "--config", lake)
         assert (result.exit_code, result.stdout) == (2, "")
         assert "table 'order' is not configured; configured tables: customers, orders" in result.stderr
+        assert "`ddb-lake discover` finds" in result.stderr
 
 
 def test_load_reports_one_document_and_repeats_without_effect(run: Run, project: Path, landing: Path) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -238,6 +239,39 @@ def test_two_tables_of_one_name_are_refused_with_both_and_what_to_write() -> Non
         expanded(settings, inventory_of(settings, {"prod-a": {}, "dev-a": {}}), "lake.yaml")
     message = str(refused.value)
     assert "prod-a" in message and "dev-a" in message and "'a'" in message and "match_except: [prod-a]" in message
+
+
+def test_all_tables_that_cannot_be_in_one_lake_are_named_at_once() -> None:
+    settings = lake({"match": "*"}, {"name": "mine", "source": {"table": "other"}})
+    with pytest.raises(ConfigError) as refused:
+        expanded(
+            settings, inventory_of(settings, {"b_changes": {}, "c_objects": {}, "good": {}, "mine": {}}), "lake.yaml"
+        )
+    message = str(refused.value)
+    assert message.startswith("lake.yaml: 3 faults: ") and "good" not in message and message.count("lake.yaml") == 1
+    for name in ("b_changes", "c_objects", "mine"):
+        assert f"match_except: [{name}]" in message
+
+
+def test_discovery_that_begins_during_another_loses_no_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a lock, the discovery that listed the tables first replaces the file last, without the table that was created meanwhile."""
+    config = tmp_path / "ddb_lake.yaml"
+    config.write_text(json.dumps({"warehouse": "lake", "tables": [{"match": "*"}]}))
+    later = Thread(target=discover_tables, args=(config,))
+
+    def list_tables(entry: TableSettings) -> tuple[ListedTable, ...]:
+        if later.ident is not None:
+            return described("a", {}), described("b", {})
+        later.start()
+        later.join(1)  # it waits for the lock; without one it ends
+        return (described("a", {}),)
+
+    monkeypatch.setattr(table_discovery, "list_tables", list_tables)
+    discover_tables(config)
+    later.join()
+    inventory = read_inventory(inventory_file(config))
+    assert inventory is not None
+    assert [(one.table, one.missing_since) for one in inventory.tables] == [("a", None), ("b", None)]
 
 
 def test_name_that_a_lake_cannot_have_is_refused_with_what_to_write() -> None:

@@ -13,6 +13,7 @@ from ddb_lake.cli.output.tables import print_table
 from ddb_lake.cli.output.terminal import echo
 from ddb_lake.cli.output.writers import write_document
 from ddb_lake.core.operations.count_text import count_text
+from ddb_lake.core.values.time_text import microseconds
 
 if TYPE_CHECKING:
     from ddb_lake.config.inventory import InventoryTable
@@ -39,7 +40,7 @@ def discover(invocation: Invocation, forget: tuple[str, ...], as_json: bool) -> 
     For `ddb_lake.yaml` it is `ddb_lake.tables.json`. Every command and Dagster then have these tables, without a request to AWS. A table
     that appears later is added by the next run. One that is not found any more stays, with its data, until --forget. It reads no item.
     """
-    from ddb_lake.config.inventory import WHY_MISSING
+    from ddb_lake.config.inventory import forget_step, missing_text, renamed_entry
     from ddb_lake.pipeline.table_discovery import discover_tables
 
     found = discover_tables(invocation.existing_file(), forget)
@@ -54,16 +55,18 @@ def discover(invocation: Invocation, forget: tuple[str, ...], as_json: bool) -> 
     echo(f"{count_text(present, 'table')} found; written to {found.file}.")
     for name, change in found.changes.items():
         echo(f"  {name}: {change}")
+    for table in found.with_another_key:
+        note(
+            f"{table.table} was created again with another key, and the rows in the lake have the former one: add the entry"
+            f" `{renamed_entry(table)}` below `tables:`, so that its items come into a table of their own"
+        )
     for pattern in found.without_tables:
         note(
             f"`match: {pattern}` has no table: its account and Region have none of such a name and tags, or earlier entries have them"
         )
     for table in found.inventory.tables:
         if table.missing_since is not None:
-            note(
-                f"{table.table} was not found since {table.missing_since:%Y-%m-%d %H:%M} UTC: {WHY_MISSING}. Its data stays in the lake;"
-                f" `ddb-lake discover --forget {table.table}` removes it from the list"
-            )
+            note(f"{missing_text(table.table, microseconds(table.missing_since))}; {forget_step(table.table)}")
 
 
 def _row(table: InventoryTable, name: str) -> tuple[str, ...]:

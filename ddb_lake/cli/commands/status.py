@@ -178,12 +178,9 @@ def _follower(lake: Lake, table: str) -> list[tuple[str, Any]]:
 
 
 def _missing_text(since_us: int) -> str:
-    from ddb_lake.config.inventory import WHY_MISSING
+    from ddb_lake.config.inventory import missing_text
 
-    return (
-        f"`ddb-lake discover` has not found its table since {time_text(since_us)}: {WHY_MISSING}. What the lake has"
-        " stays, and nothing is requested on a schedule; `ddb-lake discover` looks again"
-    )
+    return f"{missing_text('its table', since_us)}; `ddb-lake discover` looks again"
 
 
 def _facts(status: TableStatus) -> list[tuple[str, Any]]:

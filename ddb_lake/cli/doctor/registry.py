@@ -108,6 +108,7 @@ ACCOUNT: tuple[Examination[LakeSubject], ...] = (
 )
 
 TABLE: tuple[Examination[TableSubject], ...] = (
+    Examination("arrival", configuration.examine_arrival, "run `ddb-lake status`", subject.is_fed_by_hand),
     Examination("values", table_values.examine_values, "run `ddb-lake status`", subject.has_rows_here),
     Examination(
         "protected attributes",

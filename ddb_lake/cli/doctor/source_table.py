@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from ddb_lake.cli.doctor.finding import Finding, fail, ok, warn
 from ddb_lake.cli.doctor.subject import TableSubject
-from ddb_lake.config.inventory import WHY_MISSING
+from ddb_lake.config.inventory import forget_step, missing_text
 from ddb_lake.core.operations.count_text import count_text
+from ddb_lake.core.values.time_text import microseconds
 from ddb_lake.errors import DdbLakeError
 from ddb_lake.pipeline.table_key import table_key
 
@@ -37,10 +38,8 @@ def examine_source(subject: TableSubject) -> Iterator[Finding]:
     """The source table can be described, has the configured key, and is active; or `discover` has not found it since a time."""
     table = subject.settings
     if table.source.missing_since is not None:
-        since = f"{table.source.missing_since:%Y-%m-%d %H:%M} UTC"
         yield warn(
-            f"`ddb-lake discover` has not found {table.source_name} since {since}: {WHY_MISSING}; what the lake has stays",
-            f"run `ddb-lake discover` again; `ddb-lake discover --forget {table.source_name}` removes it from the list",
+            missing_text(table.source_name, microseconds(table.source.missing_since)), forget_step(table.source_name)
         )
         return
     try:

@@ -147,6 +147,11 @@ def omits_key(subject: TableSubject) -> bool:
     return not subject.settings.key
 
 
+def is_fed_by_hand(subject: TableSubject) -> bool:
+    """The table has neither `changes` nor `export`, and the catalog can be read."""
+    return subject.settings.changes is None and subject.settings.export is None and has_catalog_here(subject)
+
+
 def has_catalog_here(subject: TableSubject) -> bool:
     """The catalog and the metadata of the tables can be read."""
     local = has_local_warehouse(subject.lake) and subject.lake.settings.catalog_type != "glue"

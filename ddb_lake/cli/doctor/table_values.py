@@ -44,8 +44,8 @@ def examine_settings(subject: TableSubject) -> Iterator[Finding]:
         except ConfigError as error:
             yield fail(
                 str(error),
-                "correct `key`; for a table that was created again with another key, add an entry with another `name`, and"
-                f" `source: {{table: {subject.settings.source_name}}}`",
+                "correct `key`; for a table that was created again with another key, add the entry"
+                f" `{{name: OTHER, source: {{table: {subject.settings.source_name}}}}}` below `tables:`",
             )
         for unused in find_unused_columns(lake, name):
             yield warn(str(unused), "correct the name in `columns`, or wait until an item has it")

@@ -159,6 +159,9 @@ def test_what_became_of_a_table_is_named_and_doctor_fails_if_its_key_is_not_that
     )
     make_table(sandbox, "prod-carts", **TAGS, **STREAM)
     boto3.client("dynamodb").update_table(TableName="prod-later", StreamSpecification={"StreamEnabled": False})
+    before = (project / "ddb_lake.tables.json").read_bytes()
+    assert "`{name: OTHER, source: {table: prod-users}}` below `tables:`" in run("discover").stderr
+    (project / "ddb_lake.tables.json").write_bytes(before)
     document = json.loads(run("discover", "--json").stdout)
     assert document["without_tables"] == ["other-*"]
     assert document["changes"]["prod-carts"] == "created again"

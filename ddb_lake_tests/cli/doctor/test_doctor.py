@@ -56,6 +56,17 @@ def test_unknown_key_is_a_warning(run: Run, project: Path, landing: Path) -> Non
     assert _checks(run)["orders: key"]["found"] == "customer, order_id"
 
 
+def test_table_in_which_nothing_arrives_by_itself_is_named(run: Run, project: Path, landing: Path) -> None:
+    found = _checks(run)["orders: arrival"]
+    assert found["state"] == "warn" and "neither `changes` nor `export` is configured" in found["found"]
+    run("load", "orders", landing / "export")
+    assert _checks(run)["orders: arrival"]["state"] == "ok"
+    (project / "ddb_lake.yaml").write_text(
+        "warehouse: warehouse\ntables: [{name: orders, key: [customer, order_id], changes: {uri: landing}}]\n"
+    )
+    assert "orders: arrival" not in _checks(run)
+
+
 def test_missing_configuration_fails_with_the_next_step(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
