@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from ddb_lake.core.layout.firehose_paths import static_part
 from ddb_lake.core.operations.system import MEMORY_SIZE, memory_bytes
+from ddb_lake.core.values.attributes import is_utf8
 
 _UNITS: Final = (
     (1, ("s", "sec", "secs", "second", "seconds")),
@@ -36,12 +37,32 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_whole_characters(cls, given: Any) -> Any:
+        return with_whole_characters(given)
+
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with some fields changed. pydantic copies derived values too; here the copy derives its own."""
         copied = super().model_copy(update=update, deep=deep)
         for name in copied.__dict__.keys() - type(self).model_fields.keys():
             del copied.__dict__[name]
         return copied
+
+
+def with_whole_characters(given: Any) -> Any:
+    """A parsed YAML document whose surrogate pairs are characters. JSON writes a character beyond U+FFFF as two escapes
+    (`\\ud83d\\udd11`), and YAML reads each as a code point of its own. Raises ValueError for a lone surrogate."""
+    if isinstance(given, str) and not is_utf8(given):
+        try:
+            return given.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+        except UnicodeDecodeError:
+            raise ValueError(f"{given!a} has a lone surrogate, which is no character of Unicode") from None
+    if isinstance(given, dict):
+        return {with_whole_characters(name): with_whole_characters(member) for name, member in given.items()}
+    if type(given) in (list, tuple):
+        return type(given)(with_whole_characters(member) for member in given)
+    return given
 
 
 def seconds(text: str) -> int:

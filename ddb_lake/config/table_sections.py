@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from ddb_lake.config.base import Duration, Location, Settings, Texts, seconds
+from ddb_lake.config.base import Duration, Location, Settings, Texts, seconds, with_whole_characters
 from ddb_lake.core.capture.export_windows import LONGEST_S, SHORTEST_S
 from ddb_lake.core.values.json_schema import Rule, Validator
 from ddb_lake.errors import ConfigError
@@ -335,7 +335,8 @@ class ValidateSettings(Settings):
         schema: Any = self.json_schema
         if isinstance(schema, str):
             try:
-                schema = yaml.safe_load(Path(schema).read_text(encoding="utf-8"))  # JSON is YAML
+                document = yaml.safe_load(Path(schema).read_text(encoding="utf-8"))  # JSON is YAML
+                schema = with_whole_characters(document)
             except (OSError, ValueError, yaml.YAMLError) as error:
                 raise ConfigError(f"{schema}: no JSON Schema can be read: {error}") from error
         return Validator([Rule(schema, self.attribute)])
