@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ddb_lake.core.protection.rules import FILTER, KEY_ID, stored_rules
-from ddb_lake.lake.state import changes_state, current_state
+from ddb_lake.lake.state import ChangesState, CurrentState, changes_state, current_state
 from ddb_lake.pipeline.open_lake import Lake
 
 
@@ -18,14 +18,27 @@ def changed_rules(lake: Lake, name: str, now: Mapping[str, str] | None = None) -
         now: `Protection.stored`. By default, the rules of the configuration are compared without the key of hashes.
 
     Returns:
+        As `rules_changed_since`.
+    """
+    table = lake.table(name)
+    wanted = stored_rules(table.protecting_rules, table.key_filter) if now is None else now
+    return rules_changed_since(current_state(lake.current(name)), changes_state(lake.changes(name)), wanted)
+
+
+def rules_changed_since(state: CurrentState | None, log: ChangesState, wanted: Mapping[str, str]) -> tuple[str, ...]:
+    """`changed_rules` for states that were read before.
+
+    Args:
+        state: the state of `current`; None without one.
+        log: the state of the changelog.
+        wanted: `Protection.stored`.
+
+    Returns:
         The attributes, sorted; `hash_key` for all hashed ones if the key is another one; `filter` if that is another one. Empty if
         all are the same, or the table has no rows and no records.
     """
-    table = lake.table(name)
-    wanted = stored_rules(table.protecting_rules, table.key_filter) if now is None else dict(now)
     changed: set[str] = set()
-    current, changes = current_state(lake.current(name)), changes_state(lake.changes(name))
-    for stored in ([current.protection] if current else []) + ([changes.protection] if changes.records else []):
+    for stored in ([state.protection] if state else []) + ([log.protection] if log.records else []):
         changed |= {path for path in {*stored, *wanted} - {KEY_ID} if stored.get(path) != wanted.get(path)}
         if KEY_ID in stored and KEY_ID in wanted and stored[KEY_ID] != wanted[KEY_ID]:
             changed.add("hash_key")

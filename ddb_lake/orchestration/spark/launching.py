@@ -46,7 +46,10 @@ def apply(context: dg.AssetExecutionContext, lake: Lake, table: TableSettings, u
     if not launches(lake.settings, table):
         return apply_objects(lake, table.name, uris)
     found = launch(context, lake.settings, table.name, "apply", uris)
-    tables = {name: IngestResult(**one) for name, one in found["tables"].items()}
+    tables = {
+        name: IngestResult(**{**one, "changed_rules": tuple(one["changed_rules"])})
+        for name, one in found["tables"].items()
+    }
     current = {name: _current(one) for name, one in found["current"].items()}
     return ApplyResult(**{**found, "tables": tables, "current": current, "doubts": tuple(found["doubts"])})
 

@@ -17,7 +17,7 @@ from ddb_lake.lake.state import changes_state
 from ddb_lake.pipeline.apply.changelog import IngestResult, TableShare, ingest, not_ingested
 from ddb_lake.pipeline.merge.current import CurrentResult, update_current
 from ddb_lake.pipeline.open_lake import Lake
-from ddb_lake.pipeline.protection import warn_of_former_values
+from ddb_lake.pipeline.protection import former_values_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +130,14 @@ def apply_refs(lake: Lake, table: str, refs: Sequence[ObjectRef]) -> ApplyResult
         with lake.session() as session:
             fresh = not_ingested(lake, session, table, group)
             if fresh:
-                if not done:
-                    warn_of_former_values(lake, table)
                 read = executor.read(session, fresh)
                 # `table` is last, so if its ledger names an object, all other tables have merged their records of it
                 for name, rows in sorted(read.tables.items(), key=lambda entry: entry[0] == table):
                     share = TableShare(name, rows, read.objects, read.keys.get(name, ()))
-                    results[name] = results.get(name, IngestResult(name)) + ingest(lake, session, share)
+                    known, ingested = results.get(name, IngestResult(name)), ingest(lake, session, share)
+                    if ingested.changed_rules and not known.changed_rules:
+                        lake.warn(former_values_text(name, ingested.changed_rules))
+                    results[name] = known + ingested
                     if name != table:
                         merges.update(name)
                 new_objects += len(fresh)

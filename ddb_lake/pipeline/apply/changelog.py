@@ -7,16 +7,18 @@ A `Deduplicator` finds the new rows and writes their files. This module decides 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
+from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from ddb_lake.aws.objects import ObjectRef
 from ddb_lake.core.capture.export_windows import Window, remembered
 from ddb_lake.core.layout.table_names import CHANGES, QUARANTINE
 from ddb_lake.core.operations.retry_policy import retry_commit
+from ddb_lake.core.values.erased_keys import ErasedKeys
 from ddb_lake.engine.session import Session
 from ddb_lake.engine.staging import StagedRows
 from ddb_lake.lake.commit import Delta
@@ -28,7 +30,7 @@ from ddb_lake.lake.schemas import (
     fixed_schema,
     missing_columns,
 )
-from ddb_lake.lake.state import ChangesState, changes_state
+from ddb_lake.lake.state import ChangesState, CurrentState, changes_state
 from ddb_lake.pipeline.agreement import agreeing_tables
 from ddb_lake.pipeline.apply.deduplication import (
     ChangesWrite,
@@ -43,6 +45,7 @@ from ddb_lake.pipeline.apply.erasures import read_erased_keys
 from ddb_lake.pipeline.apply.ledger import Ledger, add_objects, ledger_rows, read_ledger, upgraded
 from ddb_lake.pipeline.apply.object_reader import IngestedObject, StagedTable
 from ddb_lake.pipeline.open_lake import Lake
+from ddb_lake.pipeline.protection import rules_changed_since
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class IngestResult:
         left_out: records that the table's filter leaves out. They are in no table, and not among `records`.
         by_event: the new records by `event_name`.
         hours: the new records by arrival hour (ISO 8601, UTC).
+        changed_rules: the attributes whose rule is another one than that by which the table's files were begun
+            (`pipeline.protection.changed_rules`).
     """
 
     table: str
@@ -71,6 +76,7 @@ class IngestResult:
     hours: dict[str, int] = field(default_factory=dict)
     refused: int = 0
     left_out: int = 0
+    changed_rules: tuple[str, ...] = ()
 
     def __add__(self, other: IngestResult) -> IngestResult:
         return IngestResult(
@@ -83,6 +89,7 @@ class IngestResult:
             hours=dict(Counter(self.hours) + Counter(other.hours)),
             refused=self.refused + other.refused,
             left_out=self.left_out + other.left_out,
+            changed_rules=tuple(sorted({*self.changed_rules, *other.changed_rules})),
         )
 
 
@@ -125,9 +132,11 @@ def ingest(lake: Lake, session: Session, share: TableShare) -> IngestResult:
             records would get their numbers.
         TransientError: in each attempt, another writer committed first.
     """
+    quarantined = refused = 0
     try:
-        agreeing_tables(lake, share.table)
-        quarantined, refused = retry_commit(lambda: _commit_rejected(lake, session, share))
+        if share.rows.rejected:
+            agreeing_tables(lake, share.table)  # before the first commit
+            quarantined, refused = retry_commit(lambda: _commit_rejected(lake, session, share))
         ingested = retry_commit(lambda: _commit_changes(lake, session, share))
     finally:
         share.rows.close()
@@ -146,8 +155,6 @@ def quarantine_rows(
 
 def _commit_rejected(lake: Lake, session: Session, share: TableShare) -> tuple[int, int]:
     """Returns the number of entries that were added, and of those that name an erased key."""
-    if share.rows.rejected == 0:
-        return 0, 0
     objects = _not_in_ledger(session, read_ledger(lake, share.table), share.objects)
     table = ensure_quarantine(lake, share.table)
     at = lake.now().replace(tzinfo=None).isoformat()
@@ -173,42 +180,82 @@ class _Ingested:
     ledger: Ledger
 
 
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What one attempt reads of the lake, each table once. A later attempt reads all of it again.
+
+    Attributes:
+        current: the state of `current`; None without one.
+        changes: the changelog, to which the attempt commits.
+        log: the state of the changelog.
+        ledger: the ledger.
+        objects: the objects of the share that the ledger does not name.
+        erased: the erased keys.
+        rules: the rules of protected attributes (`Protection.stored`).
+    """
+
+    current: CurrentState | None
+    changes: Table
+    log: ChangesState
+    ledger: Ledger
+    objects: NumberedObjects
+    erased: ErasedKeys
+    rules: Mapping[str, str]
+
+    @classmethod
+    def read(cls, lake: Lake, session: Session, share: TableShare) -> _Target:
+        """Read it. The erased keys are last (`pipeline.apply.erasures`). Creates the changelog, and upgrades format 1."""
+        name, tables = share.table, agreeing_tables(lake, share.table)
+        rules = lake.protection(name).stored
+        changes = upgraded(lake, name, tables.changes or _create_changelog(lake, name, share.key, rules))
+        log = tables.log if changes is tables.changes else changes_state(changes)
+        ledger = read_ledger(lake, name, changes)
+        objects = _not_in_ledger(session, ledger, share.objects)
+        erased = read_erased_keys(lake, session, name) if objects else ErasedKeys()
+        return cls(tables.state, changes, log, ledger, objects, erased, rules)
+
+    def state_after(self, share: TableShare, files: Sequence[DataFile], figures: Figures) -> ChangesState:
+        """The state of the changelog after the commit of files of new records. It also names the exports of `current`."""
+        log = self.log if self.current is None else self.log.naming(self.current.exports)
+        return replace(
+            log,
+            key=log.key if log.records else share.key or log.key,
+            batch=log.batch + 1 if files else log.batch,
+            records=log.records + figures.new,
+            first_change_us=extreme(min, log.first_change_us, figures.first_us),
+            last_change_us=extreme(max, log.last_change_us, figures.last_us),
+            sources=tuple(sorted({*log.sources, *figures.sources})),
+            windows=log.windows if share.window is None else remembered((*log.windows, share.window)),
+            protection=log.protection if log.records else self.rules,
+        )
+
+
 def _commit_changes(lake: Lake, session: Session, share: TableShare) -> _Ingested:
-    table = upgraded(lake, share.table, ensure_changelog(lake, share.table, share.key))
-    ledger = read_ledger(lake, share.table)
-    objects = _not_in_ledger(session, ledger, share.objects)
-    taken = {number for number, _ in objects}
+    """One attempt. Raises CommitConflict if another writer committed since it began."""
+    target = _Target.read(lake, session, share)
+    taken = {number for number, _ in target.objects}
     of_others = [o.tables.get(share.table, (0, 0))[0] for number, o in enumerate(share.objects) if number not in taken]
-    records = share.rows.records - sum(of_others)
-    if not objects:
-        return _Ingested(IngestResult(share.table, records), ledger_rows(lake, share.table, (), Figures()), ledger)
-    state = changes_state(table)
-    write = ChangesWrite(state.batch + 1, read_erased_keys(lake, session, share.table))
-    files, figures = share.rows.write_changes(table, objects, write)
-    windows = state.windows if share.window is None else remembered((*state.windows, share.window))
-    new_state = replace(
-        state,
-        key=state.key if state.records else share.key or state.key,
-        batch=state.batch + 1 if files else state.batch,
-        records=state.records + figures.new,
-        first_change_us=extreme(min, state.first_change_us, figures.first_us),
-        last_change_us=extreme(max, state.last_change_us, figures.last_us),
-        sources=tuple(sorted({*state.sources, *figures.sources})),
-        windows=windows,
-        protection=state.protection if state.records else lake.protection(share.table).stored,
-    )
-    if files or new_state != state:
-        lake.commit_delta(table, Delta(added=files), new_state.properties())
     result = IngestResult(
         share.table,
-        records,
+        records=share.rows.records - sum(of_others),
+        changed_rules=rules_changed_since(target.current, target.log, target.rules),
+    )
+    if not target.objects:
+        return _Ingested(result, ledger_rows(lake, share.table, (), Figures()), target.ledger)
+    write = ChangesWrite(target.log.batch + 1, target.erased)
+    files, figures = share.rows.write_changes(target.changes, target.objects, write)
+    state = target.state_after(share, files, figures)
+    if files or state != target.log:
+        lake.commit_delta(target.changes, Delta(added=files), state.properties())
+    result = replace(
+        result,
         new=figures.new,
         duplicates=figures.staged - figures.new - figures.refused,
         refused=figures.refused,
         by_event=dict(figures.by_event),
         hours=dict(sorted(figures.hours.items())),
     )
-    return _Ingested(result, ledger_rows(lake, share.table, objects, figures), ledger)
+    return _Ingested(result, ledger_rows(lake, share.table, target.objects, figures), target.ledger)
 
 
 def _not_in_ledger(session: Session, ledger: Ledger, objects: Sequence[IngestedObject]) -> NumberedObjects:
@@ -222,11 +269,13 @@ def _not_in_ledger(session: Session, ledger: Ledger, objects: Sequence[IngestedO
 
 def ensure_changelog(lake: Lake, table: str, key: tuple[str, ...]) -> Table:
     """The changelog of a table, which is created if it does not exist."""
-    changes = lake.changes(table)
-    if changes is not None:
-        return changes
+    return lake.changes(table) or _create_changelog(lake, table, key, lake.protection(table).stored)
+
+
+def _create_changelog(lake: Lake, table: str, key: tuple[str, ...], rules: Mapping[str, str]) -> Table:
+    """The new changelog of a table; the existing one if another writer created it at the same time."""
     schema = fixed_schema(CHANGES_COLUMNS)
-    state = ChangesState(key=key, protection=lake.protection(table).stored)
+    state = ChangesState(key=key, protection=rules)
     properties = {"comment": f"Every distinct change record of {table}, once", **state.properties()}
     properties["ddb_lake.ledger"] = REFUSED_BY_FORMAT_1
     return lake.catalog.create(table + CHANGES, schema, changes_partitioning(schema), properties)

@@ -121,12 +121,12 @@ def _may_have(ranges: ColumnRanges, wanted: Sequence[Any], column: str) -> bool:
     return first < len(wanted) and bool(wanted[first] <= bounds[1])
 
 
-def read_ledger(lake: Lake, name: str) -> Ledger:
-    """The ledger of a table as it is now."""
+def read_ledger(lake: Lake, name: str, changes: Table | None = None) -> Ledger:
+    """The ledger of a table as it is now. `changes`: the changelog, if the caller has read it."""
     table = lake.ledger(name)
     nothing = TableScan(fixed_schema(OBJECTS_COLUMNS))
     if table is None or _COMPLETE not in table.properties:
-        changes = lake.changes(name)
+        changes = changes or lake.changes(name)
         format_1 = Format1Ledger.of(changes) if changes is not None else None
         if format_1 is not None:
             return Ledger(table, nothing, format_1)

@@ -1,9 +1,12 @@
-"""Jobs on AWS need dagster-aws, which is an extra."""
+"""Jobs on AWS need dagster-aws, which is an extra. The result of a launched step is what the job had."""
 
 from __future__ import annotations
 
+import json
 import sys
-from typing import Any
+from dataclasses import asdict
+from types import SimpleNamespace
+from typing import Any, cast
 
 import dagster as dg
 import pytest
@@ -11,6 +14,10 @@ import pytest
 from ddb_lake import DynamoDBLakeComponent
 from ddb_lake.config import parse_settings
 from ddb_lake.errors import ConfigError
+from ddb_lake.orchestration.spark import launching
+from ddb_lake.pipeline.apply.apply import ApplyResult
+from ddb_lake.pipeline.apply.changelog import IngestResult
+from ddb_lake.pipeline.merge.current import CurrentResult
 
 LAUNCHES: dict[str, dict[str, Any]] = {
     "glue": {"type": "glue", "job": "merge"},
@@ -59,3 +66,12 @@ def test_dagster_aws_of_this_environment_has_the_clients(launch: str) -> None:
     from dagster_aws.pipes import PipesEMRServerlessClient, PipesGlueClient
 
     assert definitions(launch).assets and PipesEMRServerlessClient and PipesGlueClient
+
+
+def test_result_of_a_launched_apply_is_that_of_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    ingested = IngestResult("orders", new=1, by_event={"INSERT": 1}, changed_rules=("note",))
+    result = ApplyResult("orders", tables={"orders": ingested}, current={"orders": CurrentResult("orders", rows=1)})
+    monkeypatch.setattr(launching, "launches", lambda *_: True)
+    monkeypatch.setattr(launching, "launch", lambda *_: json.loads(json.dumps(asdict(result))))
+    no_context, lake, table = (cast("Any", SimpleNamespace(settings=None, name="orders")) for _ in range(3))
+    assert launching.apply(no_context, lake, table, []) == result

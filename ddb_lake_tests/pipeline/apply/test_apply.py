@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ddb_lake.errors import ConfigError
+from ddb_lake.lake.catalog import LakeCatalog
+from ddb_lake.lake.state import CurrentState, changes_state
 from ddb_lake.pipeline.apply.apply import apply_objects
 from ddb_lake.pipeline.apply.ledger import read_ledger
 from ddb_lake.pipeline.load.load import load_export
@@ -46,6 +49,35 @@ def test_object_with_records_of_several_tables_gives_each_its_share(tmp_path: Pa
             "orders": [("object", 5, 1, 0, 4, True)],
             "items": [("object", 5, 1, 0, 4, True)],
         }
+
+
+def test_each_step_reads_a_table_of_the_lake_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: Counter[str] = Counter()
+    load_table = LakeCatalog.table
+
+    def counted(catalog: LakeCatalog, name: str) -> Any:
+        read[name] += 1
+        return load_table(catalog, name)
+
+    with lake_of(tmp_path / "lake", ORDERS) as lake:
+        load_export(lake, "orders", str(full([item("a", v=1)]).write(tmp_path / "export")))
+        apply_objects(lake, "orders", [land(tmp_path / "1", change(T0_US, item("a", v=2)))])
+        monkeypatch.setattr(LakeCatalog, "table", counted)
+        apply_objects(lake, "orders", [land(tmp_path / "2", change(T0_US + 1, item("a", v=3)))])
+    # which objects are new: ledger; their key: current; ingest: all but the quarantine; merge: current and changelog
+    assert read == {"orders": 3, "orders_changes": 2, "orders_objects": 2, "orders_erasures": 1}
+
+
+def test_first_commit_to_the_changelog_names_the_exports_of_current(tmp_path: Path) -> None:
+    with lake_of(tmp_path / "lake", ORDERS) as lake:
+        load_export(lake, "orders", str(full([item("a", v=1)]).write(tmp_path / "export")))
+        apply_objects(lake, "orders", [land(tmp_path / "1", change(T0_US, item("a", v=2)))])
+        current, changes = lake.current("orders"), lake.changes("orders")
+        assert current is not None and changes is not None
+        assert [e.export_id for e in changes_state(changes).exports] == [
+            e.export_id for e in CurrentState.of(current).exports
+        ]
+        assert len(changes.snapshots()) == 1
 
 
 def test_ledger_says_of_each_record_what_became_of_it(tmp_path: Path) -> None:
