@@ -19,7 +19,7 @@ MOST_WITHOUT_OLD_IMAGE = 0.01
 """The share of the records that may lack the old image. A stream with NEW_IMAGE lacks it in each update and removal."""
 
 _EXPLAINED = {
-    "restated": "before export {export}, which states the rows, but not the changes before it",
+    "restated": "before export {export}: the rows have its items, but changes before it may be missing in the changelog",
     "known gap": "in a gap that is recorded and open",
     "quarantined": "while objects landed whose records are in the quarantine",
 }
@@ -90,12 +90,16 @@ def _compared_text(found: Continuity) -> str:
     text += (
         f", and the records of {count_text(found.exported, 'key')} with export {found.export}" if found.export else ""
     )
-    return f"{text}: {'all are equal' if not found.breaks else f'{found.breaks.total()} differ'}."
+    return f"{text}: {_differ(found.breaks.total()) if found.breaks else 'all are equal'}."
+
+
+def _differ(count: int) -> str:
+    return f"{count} {'differs' if count == 1 else 'differ'}"
 
 
 def _sentences(found: Continuity, texts: dict[str, str]) -> str:
     return "".join(
-        f" {count} of them differ {text.format(export=found.export)}."
+        f" Of these, {_differ(count)} {text.format(export=found.export)}."
         for name, text in texts.items()
         if (count := found.breaks[name])  # type: ignore[index]
     )

@@ -29,8 +29,9 @@ def check(invocation: Invocation, tables: tuple[str, ...], strict: bool, as_json
 
     A check is green if what it compared is equal or within its limits, red if it found a fault, and yellow if it is a
     warning, may be explained by a change under way, or could not look: then its text begins with `unknown` and states
-    what is unknown and why. The results are kept for `ddb-lake status` and `report`. Dagster evaluates the check of its
-    sensor, and `ddb-lake doctor` examines it. The exit status is 1 if a check is red; with --strict, also if one is yellow.
+    what is unknown and why. The results are kept for `ddb-lake status` and `report`. Only Dagster evaluates the checks of
+    its sensor, which `ddb-lake doctor` examines, and of what a run has just written (such as `unique_keys`). The exit
+    status is 1 if a check is red; with --strict, also if one is yellow.
     """
     from ddb_lake.checks.check import Subject
     from ddb_lake.checks.kept import evaluate_checks

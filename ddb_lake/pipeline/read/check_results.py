@@ -56,7 +56,9 @@ class CheckResult:
     def seen_at(self, now_us: int) -> CheckResult:
         """The result as it is to be shown at a time: yellow if the check was never evaluated, or too long ago."""
         if self.at_us is None:
-            return replace(self, text=unknown_text(self.question, "the check was never evaluated"))
+            return replace(
+                self, text=unknown_text(self.question, "the check was never evaluated; a run in Dagster evaluates it")
+            )
         if self.valid_s is None or now_us - self.at_us <= self.valid_s * 1_000_000:
             return self
         found = f"it was last evaluated at {time_text(self.at_us, unit='min')}, and was {self.color} then"

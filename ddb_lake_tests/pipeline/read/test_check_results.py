@@ -45,7 +45,10 @@ def test_check_that_was_never_evaluated_is_unknown_and_not_green(lake: Lake) -> 
     late, written = check_results(lake, "t")
 
     assert (late.color, written.color) == ("yellow", "green")
-    assert late.text == "unknown: whether objects wait, because the check was never evaluated."
+    assert (
+        late.text
+        == "unknown: whether objects wait, because the check was never evaluated; a run in Dagster evaluates it."
+    )
 
 
 def test_result_replaces_that_of_its_check_alone_and_the_worst_is_first(lake: Lake) -> None:
