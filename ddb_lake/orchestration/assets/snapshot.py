@@ -11,6 +11,7 @@ from ddb_lake.checks.check import Check
 from ddb_lake.checks.registry import ROWS_MATCH_MANIFEST, UNIQUE_SNAPSHOT_KEYS
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.verify.outcome import Outcome, judged, unknown
+from ddb_lake.engine.key_counts import KeyCounts
 from ddb_lake.errors import CheckFailed, ExportError, UsageError
 from ddb_lake.lake.state import CurrentState, LoadedExport, current_state
 from ddb_lake.orchestration.checks import writer_results
@@ -20,7 +21,7 @@ from ddb_lake.orchestration.specs import TableAssets
 from ddb_lake.pipeline.load.load import LoadResult
 from ddb_lake.pipeline.open_lake import Lake
 from ddb_lake.pipeline.plan.exports_to_load import exports_to_load
-from ddb_lake.pipeline.verify.snapshot_keys import KeyCounts, count_keys
+from ddb_lake.pipeline.verify.snapshot_keys import count_keys
 
 
 class LoadConfig(dg.Config):

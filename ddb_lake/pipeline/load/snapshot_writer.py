@@ -19,6 +19,7 @@ from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.protection.rules import Protection
 from ddb_lake.core.schema.inference import Inference
 from ddb_lake.core.schema.table_schema import Path, SchemaOptions, TableSchema
+from ddb_lake.engine.key_counts import count_key_hashes
 from ddb_lake.engine.key_text import key_hash_sql, key_text_sql
 from ddb_lake.engine.line_check import LineCheck
 from ddb_lake.engine.projection import Projection
@@ -152,12 +153,12 @@ class LocalSnapshotWriter:
     def check(self) -> None:
         """Check the files of the last pass: one row for each item of the manifest, no key twice."""
         rows, invalid = self.scan.sql(), self._lines.invalid
-        total, distinct = self._session.rows(f"SELECT count(*), count(DISTINCT _key_hash) FROM {rows}")[0]
+        found = count_key_hashes(self._session, rows, self._target.memory_bytes)
         absent = invalid.count + self.left_out
-        if total != self._export.summary.item_count - absent:
-            raise count_mismatch(self._export, total + absent, self._mismatched_file())
-        check_keyed(self._schema, total, invalid)
-        if distinct != total:
+        if found.rows != self._export.summary.item_count - absent:
+            raise count_mismatch(self._export, found.rows + absent, self._mismatched_file())
+        check_keyed(self._schema, found.rows, invalid)
+        if not found.is_unique:
             check_unique(self._export, self._schema, self._count_repeated_keys(rows))
 
     def rejected_lines(self) -> StagedRows | None:

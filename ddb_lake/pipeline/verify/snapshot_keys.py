@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
+from ddb_lake.engine.key_counts import KeyCounts, count_key_hashes
 from ddb_lake.engine.key_text import key_text_sql
 from ddb_lake.lake.scan import scan_table
 from ddb_lake.lake.state import LoadedExport
 from ddb_lake.pipeline.open_lake import Lake
-
-
-@dataclass(frozen=True, slots=True)
-class KeyCounts:
-    """The rows of an export's branch, those of them that have a key, and the distinct keys of these."""
-
-    rows: int
-    keyed: int
-    distinct: int
-
-    @property
-    def is_unique(self) -> bool:
-        """Whether each row has a key, and no key occurs twice."""
-        return self.rows == self.keyed == self.distinct
 
 
 def count_keys(lake: Lake, name: str, export: LoadedExport) -> KeyCounts | None:
@@ -35,9 +22,9 @@ def count_keys(lake: Lake, name: str, export: LoadedExport) -> KeyCounts | None:
         return None
     rows = scan_table(table, snapshot.snapshot_id).sql()
     with lake.session() as session:
-        total, keyed, distinct = session.rows(
-            f"SELECT count(*), count(_key_hash), count(DISTINCT _key_hash) FROM {rows}"
-        )[0]
-        if distinct != keyed:
-            ((distinct,),) = session.rows(f"SELECT count(DISTINCT {key_text_sql(export.schema)}) FROM {rows}")
-    return KeyCounts(total, keyed, distinct)
+        found = count_key_hashes(session, rows, lake.settings.memory_bytes)
+        if found.distinct == found.keyed:
+            return found
+        return replace(
+            found, distinct=session.value(f"SELECT count(DISTINCT {key_text_sql(export.schema)}) FROM {rows}")
+        )
