@@ -46,6 +46,12 @@ ABANDONED_S: Final = 30.0
 TAKEN_OVER: Final = 5
 """If other readers take the consumer over so many times in succession, that is an error. A handover between followers takes one or two."""
 
+STEADY_S: Final = 60.0
+"""A subscription that was taken over after so many seconds was no dispute: its reader read, and the take-overs before it do not count.
+
+Two lakes with one consumer take it from each other every few seconds: Kinesis lets another caller subscribe after five.
+"""
+
 _EVENTS: Final = 1
 """The events of a shard that wait in the queue. The thread holds one more."""
 
@@ -140,6 +146,7 @@ class Subscription:
     # --- the thread
 
     def _receive(self, position: Position) -> None:
+        began = self.clock()
         try:
             while not self._is_abandoned():
                 began = self.clock()
@@ -151,7 +158,7 @@ class Subscription:
                 self._taken_over = 0
                 self._closed.wait(max(0.0, RENEWAL_S - (self.clock() - began)))
         except TakenOverError as error:
-            self._taken_over += 1
+            self._taken_over = 1 if self.clock() - began >= STEADY_S else self._taken_over + 1
             self._put(error if self._taken_over >= TAKEN_OVER else ThrottledError(str(error)))
         except Exception as error:  # `page` raises it
             self._put(error)

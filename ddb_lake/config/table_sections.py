@@ -164,7 +164,7 @@ class ChangesSettings(Settings):
     @classmethod
     def _valid_stream(cls, stream: str | None) -> str | None:
         if stream is not None and not re.fullmatch(
-            r"(arn:[^:]+:kinesis:[^:]+:\d{12}:stream/)?[A-Za-z0-9_.-]{1,128}", stream.replace(PLACEHOLDER, "")
+            r"(arn:[^:]+:kinesis:[^:]+:\d{12}:stream/)?[A-Za-z0-9_.-]{1,128}", stream.replace(PLACEHOLDER, "x")
         ):
             raise ValueError(f"{stream!r} is neither the name nor the ARN of a Kinesis data stream")
         return stream
@@ -172,7 +172,7 @@ class ChangesSettings(Settings):
     @field_validator("fan_out")
     @classmethod
     def _valid_consumer(cls, name: str | None) -> str | None:
-        if name is not None and not re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", name):
+        if name is not None and not re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", name.replace(PLACEHOLDER, "x")):
             raise ValueError(
                 f"{name!r} is no name of a consumer of a Kinesis data stream: A-Z, a-z, 0-9, _, . and - alone"
             )

@@ -176,8 +176,9 @@ class TableSettings(Settings):
             for setting in ("match_tags", "match_except"):
                 if getattr(self, setting):
                     raise ValueError(f"{setting} needs `match`")
-            if self.changes is not None and PLACEHOLDER in (self.changes.kinesis or ""):
-                raise ValueError(f"changes.kinesis: {PLACEHOLDER} needs `match`; write the name of the stream")
+            for setting, what in (("kinesis", "stream"), ("fan_out", "consumer")):
+                if self.changes is not None and PLACEHOLDER in (getattr(self.changes, setting) or ""):
+                    raise ValueError(f"changes.{setting}: {PLACEHOLDER} needs `match`; write the name of the {what}")
         elif self.name:
             raise ValueError(
                 "name and match: the names of discovered tables are those of DynamoDB; a part of them is {name} in `match`"

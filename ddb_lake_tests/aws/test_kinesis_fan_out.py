@@ -17,6 +17,7 @@ from urllib3.exceptions import ProtocolError, ReadTimeoutError
 from ddb_lake.aws import kinesis_fan_out
 from ddb_lake.aws.kinesis_fan_out import (
     ABANDONED_S,
+    STEADY_S,
     TAKEN_OVER,
     FanOutStream,
     Position,
@@ -289,6 +290,26 @@ def test_consumer_that_another_reader_takes_again_and_again_is_an_error_that_nam
             met.append(error)
     assert [type(error) for error in met] == [ThrottledError] * (TAKEN_OVER - 1) + [TakenOverError]
     assert "another reader uses the consumer lake" in str(met[-1])
+
+
+@pytest.mark.parametrize("read_s", [STEADY_S - 1, STEADY_S])
+def test_take_overs_before_a_minute_of_reading_do_not_count(read_s: float) -> None:
+    """A follower that is replaced many times in its life is in no dispute; two lakes take the consumer from each other within seconds."""
+    clock, met = [0.0], []
+
+    def subscribe(_: Position) -> Iterator[Mapping[str, Any]]:
+        clock[0] += read_s
+        yield from ()
+        raise TakenOverError("taken")
+
+    subscription = Subscription(subscribe, {"Type": "TRIM_HORIZON"}, lambda: clock[0])
+    with mock.patch.object(kinesis_fan_out, "ABANDONED_S", 10 * STEADY_S):
+        while len(met) < TAKEN_OVER:
+            try:
+                subscription.page("it")
+            except TransientError as error:
+                met.append(type(error))
+    assert met == [ThrottledError] * (TAKEN_OVER - 1) + [TakenOverError if read_s < STEADY_S else ThrottledError]
 
 
 def test_consumer_is_registered_once_and_awaited() -> None:

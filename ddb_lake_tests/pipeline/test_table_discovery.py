@@ -179,6 +179,13 @@ def test_settings_of_the_entry_are_those_of_each_table_and_the_key_is_that_of_dy
     assert made == expected
 
 
+def test_stream_and_consumer_may_have_the_name_of_each_table() -> None:
+    settings = lake({"match": "prod-{name}", "changes": {"kinesis": "{name}", "fan_out": "lake-{name}"}})
+    (table,) = expanded(settings, inventory_of(settings, {"prod-a": {}}), "test").tables
+    assert table.changes is not None
+    assert (table.changes.kinesis, table.changes.fan_out) == ("a", "lake-a")
+
+
 @pytest.mark.parametrize(
     ("changes", "kept"),
     [
@@ -287,6 +294,7 @@ def test_name_that_a_lake_cannot_have_is_refused_with_what_to_write() -> None:
         ({"name": "a", "match_tags": {"x": "y"}}, "match_tags needs `match`"),
         ({"name": "a", "match_except": "b"}, "match_except needs `match`"),
         ({"name": "a", "changes": {"kinesis": "x-{name}"}}, "changes.kinesis: {name} needs `match`"),
+        ({"name": "a", "changes": {"kinesis": "x", "fan_out": "x-{name}"}}, "changes.fan_out: {name} needs `match`"),
         ({"match": "a-{other}"}, "the only part of a table's name is {name}"),
         ({"match": "*", "match_except": "{name}"}, "a part has no meaning here"),
         ({"match": "**"}, "two placeholders touch"),

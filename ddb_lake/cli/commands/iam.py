@@ -36,6 +36,7 @@ class IamOptions:
         queue_arns: queues with notifications of landed objects.
         restored: tables that the role `restorer` may create.
         hash_kms_arn: the customer's key of the secret or parameter of `hash_key`.
+        secret_kms_arn: the customer's key of the secrets that `aurora` names.
     """
 
     account: str
@@ -46,6 +47,7 @@ class IamOptions:
     queue_arns: tuple[str, ...] = ()
     restored: tuple[str, ...] = ()
     hash_kms_arn: str | None = None
+    secret_kms_arn: str | None = None
 
 
 @command(
@@ -78,6 +80,7 @@ class IamOptions:
 @click.option("--queue-arn", "queue_arns", multiple=True, help="Queue with notifications of landed objects.")
 @click.option("--restore-to", "restored", multiple=True, metavar="TABLE", help="Table that `restorer` may create.")
 @click.option("--hash-kms-arn", help="Key of the secret or parameter of `hash_key`, if it is a customer's.")
+@click.option("--secret-kms-arn", help="Key of the databases' secrets that `aurora` names, if it is a customer's.")
 @json_option
 @options_object(IamOptions)
 @pass_invocation
@@ -199,6 +202,7 @@ def lake_estate(settings: LakeSettings, options: IamOptions, entries: Sequence[T
                 database_user_arn(partition, f"{one.region or region}:{options.account}", one.user)
                 if one.iam_auth
                 else None,
+                options.secret_kms_arn if one.secret_arn else None,
             )
             for one in databases
         ),

@@ -130,7 +130,7 @@ def test_roles_that_replicate_may_log_into_the_database_and_others_may_not(
 ) -> None:
     path = tmp_path / "lake.yaml"
     path.write_text(LAKE + f"    aurora: {{host: db, database: shop, user: writer, {login}}}\n")
-    printed = json.loads(run("iam", "--json", "--config", path).stdout)
+    printed = json.loads(run("iam", "--json", "--config", path, "--secret-kms-arn", KEY).stdout)
     database = ("secretsmanager:GetSecretValue", "rds-db:connect")
     found = {
         role: [(s["Action"], s["Resource"]) for s in policy["Statement"] if set(s["Action"]) & set(database)]
@@ -139,6 +139,16 @@ def test_roles_that_replicate_may_log_into_the_database_and_others_may_not(
     expected = [] if action is None else [([action], [resource])]
     assert {role: granted for role, granted in found.items() if granted} == (
         dict.fromkeys(("dagster-task", "applier", "follower"), expected) if expected else {}
+    )
+    decrypting = {
+        (role, *s["Resource"], *s["Condition"]["StringEquals"].values())
+        for role, policy in printed.items()
+        for s in policy["Statement"]
+        if s["Sid"] == "DecryptDatabaseLogin"
+    }
+    through = "secretsmanager.us-east-1.amazonaws.com"
+    assert decrypting == (
+        {(role, KEY, through) for role in found if found[role]} if login.startswith("secret") else set()
     )
 
 

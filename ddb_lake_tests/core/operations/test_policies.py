@@ -122,6 +122,17 @@ def test_enhanced_fan_out_is_granted_for_its_consumer_to_those_that_follow_alone
         assert granted == {role, "source"}
 
 
+def test_doctor_may_describe_the_kinesis_streams_that_it_examines() -> None:
+    stream = "arn:aws:kinesis:eu-west-1:111122223333:stream/changes"
+    for role_arn, role in ((None, "doctor"), (ROLE, "source")):
+        estate = Estate("eu-west-1", (Source(TABLE, role_arn, streams=True, kinesis_arn=stream),))
+        granted = {a for s in statements(role, estate) if s.resources == (stream,) for a in s.actions}
+        assert granted >= {"kinesis:DescribeStreamSummary", "kinesis:ListShards"}
+    assert "kinesis:ListShards" not in actions(
+        statements("doctor", Estate("eu-west-1", (Source(TABLE, streams=True),)))
+    )
+
+
 def test_unknown_role_names_those_there_are() -> None:
     with pytest.raises(UsageError, match="dagster-task, source, exporter"):
         statements("owner", Estate("eu-west-1"))

@@ -134,10 +134,14 @@ def database_user_arn(partition: str, where: str, user: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """What logs into a database that `aurora` replicates into: a secret, or a user with IAM authentication (`database_user_arn`)."""
+    """What logs into a database that `aurora` replicates into: a secret, or a user with IAM authentication (`database_user_arn`).
+
+    `kms_key_arn`: that of the secret; None where Secrets Manager's own key is used.
+    """
 
     secret_arn: str | None = None
     user_arn: str | None = None
+    kms_key_arn: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

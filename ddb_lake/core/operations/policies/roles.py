@@ -98,6 +98,12 @@ def _applier(estate: Estate) -> list[Statement]:
             ("secretsmanager:GetSecretValue",),
             distinct(one.secret_arn for one in estate.databases),
         ),
+        Statement(
+            "DecryptDatabaseLogin",
+            ("kms:Decrypt",),
+            distinct(one.kms_key_arn for one in estate.databases),
+            via("secretsmanager", estate.domain),
+        ),
         Statement("LogIntoDatabase", ("rds-db:connect",), distinct(one.user_arn for one in estate.databases)),
     ]
 
@@ -261,6 +267,7 @@ def _describing(estate: Estate) -> list[Statement]:
         [s for s in estate.sources if s.streams and not s.role_arn and s.kinesis_arn is None],
     )
     keys = distinct(s.export.kms_key_arn for s in estate.sources if s.export and s.role_arn is None)
+    streams = distinct(s.kinesis_arn for s in estate.sources if s.kinesis_arn is not None and s.role_arn is None)
     pushed = [s for s in estate.sources if s.fan_out is not None and s.role_arn is None]
     consumers = (*distinct(s.kinesis_arn for s in pushed), *distinct(s.consumer_arn for s in pushed))
     return [
@@ -277,6 +284,7 @@ def _describing(estate: Estate) -> list[Statement]:
         Statement("DescribeExport", ("dynamodb:DescribeExport",), tuple(f"{arn}/export/*" for arn in tables)),
         Statement("DescribeStream", ("dynamodb:DescribeStream",), tuple(f"{s.table_arn}/stream/*" for s in streamed)),
         Statement("FindStreams", ("dynamodb:ListStreams",), ("*",) if streamed else ()),
+        Statement("DescribeKinesis", ("kinesis:DescribeStreamSummary", "kinesis:ListShards"), streams),
         Statement("DescribeConsumer", ("kinesis:DescribeStreamConsumer",), consumers),
         Statement("DescribeKey", ("kms:DescribeKey",), keys),
     ]
