@@ -398,7 +398,7 @@ def _entities(
 
     A note states what the sampled keys show where that differs from the request.
     """
-    from ddb_lake.core.schema.entity_candidates import entities_of_keys
+    from ddb_lake.core.schema.entity_candidates import entities_of_keys, type_attribute
     from ddb_lake.core.values.primary_key import key_values
 
     items = [item for item in table.items if key and all(part in item for part in key)]
@@ -407,6 +407,13 @@ def _entities(
     if options.discover:
         if not found:
             echo(f"Note: the keys of {sampled} show one kind of item: no entities are proposed.", err=True)
+        stated, shown = type_attribute(items), max(1, len([one for one in found if one.key]))
+        if stated is not None and stated.kinds != shown:
+            echo(
+                f"Note: {name}: the keys show {count_text(shown, 'kind')} of items, and the attribute `{stated.name}` states"
+                f" {stated.kinds}. Entities are selected by the key alone: compare the patterns with it.",
+                err=True,
+            )
         return found, len(items)
     # `USER#ann` and `ORDER#1` are of two kinds; words without a part, such as `ann` and `bob`, may be ids
     kinds = [one for one in found if any("{" in pattern for pattern in one.key.values())]

@@ -28,6 +28,9 @@ MOST_WORDS = 8
 LEAST_REPEATS = 2
 """How many keys such a word has on average, at least: ids are in fewer keys."""
 
+MOST_TYPES = 50
+"""The most values of an attribute that states the kind of an item."""
+
 REST = "rest"
 _MOST_CHARS = 40
 
@@ -36,6 +39,8 @@ _LONG_WORD = re.compile(r"[A-Za-z_-]{3,}")
 _INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T.*)?")
 _BEGINNING = re.compile(rf"([A-Za-z][A-Za-z_.-]*)([{re.escape(DELIMITERS)}])")
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_TYPE_NAMES = ("entitytype", "entity", "itemtype", "recordtype", "objecttype", "type", "typename", "kind", "et")
+"""Names of attributes that state the kind of an item in published designs, in lower case and without `_`."""
 _VAGUE_WORDS = ("profile", "metadata", "meta", "info", "details", "data", "root", "header", "v")
 """Words of sort keys that say nothing of the kind of item."""
 
@@ -55,6 +60,28 @@ class EntityCandidate:
     key: Mapping[str, str]
     columns: Mapping[str, str] = field(default_factory=dict)
     items: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TypeAttribute:
+    """An attribute that states the kind of each item. `kinds`: the number of its values."""
+
+    name: str
+    kinds: int
+
+
+def type_attribute(items: Sequence[Mapping[str, Mapping[str, object]]]) -> TypeAttribute | None:
+    """The attribute that states the kind of each of some items: a string of such a name, with few values that repeat.
+
+    Entities are selected by keys alone, so it is only compared with what the keys show. None if there is none, or if it has one value.
+    """
+    for name in items[0] if items else ():
+        if name.lower().replace("_", "") not in _TYPE_NAMES:
+            continue
+        values = {item.get(name, {}).get("S") for item in items}
+        if None not in values and 1 < len(values) <= MOST_TYPES and len(items) >= LEAST_REPEATS * len(values):
+            return TypeAttribute(name, len(values))
+    return None
 
 
 def entities_of_keys(keys: Sequence[Mapping[str, str]], names: Sequence[str]) -> tuple[EntityCandidate, ...]:

@@ -244,3 +244,19 @@ def test_kinds_of_items_in_the_keys_are_noted(run: Run, tmp_path: Path, kinds: t
     assert result.exit_code == 0
     assert ("`--discover` proposes a typed table for each" in result.stderr) is noted
     assert load_settings(Path("ddb_lake.yaml")).tables[0].entities == ()
+
+
+@pytest.mark.parametrize(("attribute", "stated"), [("EntityType", 3), ("EntityType", 2), ("status", 3)])
+def test_attribute_that_states_other_kinds_than_the_keys_is_noted(
+    run: Run, tmp_path: Path, attribute: str, stated: int
+) -> None:
+    """The note names the attribute and numbers, and no value; the proposed entities are those of the keys."""
+    keys = [f"{kind}#{n}" for n in range(3) for kind in ("USER", "ORDER")]
+    items = [order(key, n, **{attribute: {"S": f"T{n % stated}"}}) for n, key in enumerate(keys)]
+    write_export(tmp_path / "exports", "app", items)
+    result = run("init", "exports", "--key", "customer,order_id", "--discover")
+    assert result.exit_code == 0
+    noted = f"the keys show 2 kinds of items, and the attribute `EntityType` states {stated}. "
+    assert (noted in result.stderr) is (attribute == "EntityType" and stated == 3)
+    assert "T1" not in result.stderr
+    assert load_settings(Path("ddb_lake.yaml")).tables[0].entity_names == ("user", "order", "rest")
