@@ -92,8 +92,8 @@ def cost(options: CostOptions) -> None:
         print_table(("change source", "part", "units", "of", "USD"), parts)
     if options.file is None:
         note(
-            f"list prices of {price_list.region}, read on {price_list.read_on}; those of Firehose and Lambda are from third"
-            " parties. Compare them with your Region's, and give yours with --prices"
+            f"list prices of {price_list.region}, read on {price_list.read_on}; those of Firehose, Lambda and enhanced"
+            " fan-out are from third parties. Compare them with your Region's, and give yours with --prices"
         )
 
 

@@ -131,6 +131,8 @@ def ways(load: Load, prices: Mapping[str, Price]) -> tuple[Way, ...]:
         way("KDS on-demand + Firehose", minutes, days, capture, *_on_demand(load), firehose, *transform),
         way("Streams + Lambda + Firehose", minutes, "24 h", *_forward(load), firehose, *transform),
         way("Streams read directly", "about 1 min", "24 h", _stream_reads(load)),
+        way("KDS read directly", "about 1 min", days, capture, *_provisioned(load)),
+        way("KDS, enhanced fan-out", "seconds", days, capture, *_provisioned(load), *_fan_out(load)),
         way("incremental exports every 15m", "20 to 35 min", recoverable, recovery, incremental),
         way("incremental exports every 1h", "1 to 2 h", recoverable, recovery, incremental),
         way("incremental exports every 24h", "1 to 2 days", recoverable, recovery, incremental),
@@ -144,11 +146,21 @@ def _capture(load: Load) -> Usage:
 
 
 def _provisioned(load: Load) -> tuple[Usage, ...]:
-    by_bytes = load.changes_s * load.record_bytes / (1 << 20)
-    by_records = load.changes_s / 1000
-    shards = max(Decimal(1), _ceiling(by_bytes), _ceiling(by_records))
     puts = load.changes * _units(load.record_bytes, 25 << 10) / MILLION
-    return Usage("shards", "shard", shards * HOURS), Usage("puts", "put", puts)
+    return Usage("shards", "shard", _shards(load) * HOURS), Usage("puts", "put", puts)
+
+
+def _shards(load: Load) -> Decimal:
+    """The shards of a provisioned stream. One takes 1 MB and 1,000 records a second."""
+    return max(Decimal(1), _ceiling(load.changes_s * load.record_bytes / (1 << 20)), _ceiling(load.changes_s / 1000))
+
+
+def _fan_out(load: Load) -> tuple[Usage, ...]:
+    """One consumer of a provisioned stream (https://aws.amazon.com/kinesis/data-streams/pricing/)."""
+    return (
+        Usage("consumer", "fan_out", _shards(load) * HOURS),
+        Usage("data out", "fan_out_out", load.changes * load.record_bytes / GB),
+    )
 
 
 def _on_demand(load: Load) -> tuple[Usage, ...]:

@@ -50,6 +50,16 @@ def test_ten_shards_cost_what_the_price_list_says() -> None:
     assert bill(busy, "KDS provisioned + Firehose")["shards"] == Decimal("109.50")
 
 
+def test_enhanced_fan_out_by_hand() -> None:
+    direct = bill(ORDERS, "KDS read directly")
+    assert set(direct) == {"capture of changes", "shards", "puts"}, "GetRecords has no price"
+    assert bill(ORDERS, "KDS, enhanced fan-out") == direct | {
+        "consumer": Decimal("10.95"),  # one shard: 730 h × 0.015
+        "data out": Decimal("8.43"),  # 695.9 GB = 648.1 GiB × 0.013
+    }
+    assert bill(Load(1, 100, Decimal(9_500)), "KDS, enhanced fan-out")["consumer"] == Decimal("109.50")  # ten shards
+
+
 def test_on_demand_kinesis_by_hand() -> None:
     found = bill(ORDERS, "KDS on-demand + Firehose")
     assert found["stream"] == Decimal("29.20")  # 730 h × 0.04
@@ -84,7 +94,7 @@ def test_begun_units_count(size: int, units: int) -> None:
 @given(LOADS)
 def test_every_way_is_the_sum_of_its_parts_and_nothing_is_negative(load: Load) -> None:
     found = ways(load)
-    assert len({way.name for way in found}) == len(found) == 9
+    assert len({way.name for way in found}) == len(found) == 11
     for way in found:
         assert way.usd == sum(part.units * PRICES[part.price].usd for part in way.parts)
         assert all(part.units >= 0 for part in way.parts)
@@ -100,6 +110,8 @@ def test_more_of_anything_never_costs_less(load: Load, items: int, size: int, ra
 
 def test_prices_that_third_parties_gave_say_so() -> None:
     assert {name for name, price in PRICES.items() if price.third_party} == {
+        "fan_out",
+        "fan_out_out",
         "firehose",
         "lambda_requests",
         "lambda_time",
