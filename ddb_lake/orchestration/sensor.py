@@ -73,8 +73,8 @@ def planning_sensor(
         minimum_interval_seconds=settings.sensor_interval_s - CLOCK_SLACK_S,
         default_status=dg.DefaultSensorStatus.RUNNING if is_started else dg.DefaultSensorStatus.STOPPED,
         description="Looks for landed objects that are not applied, finished exports that are not loaded, and files to"
-        " compact, in all tables of the lake, and asks for the runs. Compares content, so late, earlier-sorting and"
-        " rewritten objects are found.",
+        " compact, in all tables of the lake, and requests the runs. The listing is compared with the ledger, by name and"
+        " version, so objects that arrive late or are rewritten are found too.",
     )
     def arrivals(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         cursor, fault = parse_cursor(context.cursor)

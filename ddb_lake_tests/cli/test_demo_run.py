@@ -125,11 +125,12 @@ def test_demo_fails_if_the_lake_differs_from_the_table(tmp_path: Path, monkeypat
     assert "1 item is missing or stale in the lake" in "\n".join(told)
 
 
-def test_demo_does_not_remove_a_lake_that_is_none_of_its_own(tmp_path: Path) -> None:
-    (tmp_path / "lake").mkdir()
-    (tmp_path / "lake" / "precious").touch()
+@pytest.mark.parametrize("name", ["lake/precious", "ddb_lake.yaml"])
+def test_demo_replaces_nothing_that_is_none_of_its_own(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("precious")
 
     with pytest.raises(UsageError, match="no demo made"):
         run_demo(tmp_path, keep=True, emit=print, seed=0)
 
-    assert (tmp_path / "lake" / "precious").exists()
+    assert (tmp_path / name).read_text() == "precious"

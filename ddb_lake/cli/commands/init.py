@@ -373,6 +373,9 @@ def _found_table(table: FoundTable, options: InitOptions, found: Discovery) -> S
     if name is None:
         raise UsageError("the change records do not name their table", hint="--table NAME names it")
     key, note = _found_key(table, name, options)
+    absent = next((part for part in key if table.items and all(part not in item for item in table.items)), None)
+    if absent is not None:
+        echo(f"Note: {name}: no sampled item has the key attribute {absent}; correct `key`.", err=True)
     exports = table.exports[-1] if table.exports else None
     bucket, prefix = options.export_bucket, ""
     if bucket is None and exports is not None and exports.location.startswith("s3://"):

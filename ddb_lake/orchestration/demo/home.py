@@ -66,12 +66,13 @@ class DemoHome:
             first_day: the day (UTC) of the first change.
 
         Raises:
-            UsageError: the folders are not a demo's.
+            UsageError: the folders or the configuration are not a demo's.
         """
         ours = [self.lake, self.dagster]
-        if any(path.exists() for path in ours) and not (self.folder / _MARK).exists():
+        if any(path.exists() for path in [*ours, self.config]) and not (self.folder / _MARK).exists():
             raise UsageError(
-                f"{self.folder} has a lake or a dagster folder that no demo made", hint="choose another folder"
+                f"{self.folder} has a lake, a dagster folder or a ddb_lake.yaml that no demo made",
+                hint="choose another folder",
             )
         for path in ours:
             shutil.rmtree(path, ignore_errors=True)

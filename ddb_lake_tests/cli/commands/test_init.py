@@ -193,6 +193,12 @@ def test_init_finds_a_key_in_items_alone(run: Run, landing: Path) -> None:
     assert "check it: it identifies each of 3 sampled items" in Path("ddb_lake.yaml").read_text()
 
 
+def test_key_that_no_sampled_item_has_is_noted(run: Run, landing: Path) -> None:
+    result = run("init", landing / "export", "--key", "customer,orderid")
+    assert result.exit_code == 0
+    assert "no sampled item has the key attribute orderid" in result.stderr
+
+
 def test_init_of_the_sample_leads_to_a_query(run: Run) -> None:
     result = run("init", "--sample")
     assert (result.exit_code, result.stderr) == (0, "")
