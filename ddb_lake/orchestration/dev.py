@@ -77,7 +77,7 @@ def living(home: DemoHome, writing: bool = True) -> Iterator[DemoSource]:
 
     Raises UsageError if no demo has made the folder.
     """
-    if not home.lake.exists() or not home.config.exists():
+    if not home.is_made or not home.lake.exists():
         raise UsageError(f"{home.folder} has no demo's lake: run `ddb-lake demo --folder {home.folder}` first")
     home.write_settings()
     with open_lake(home.settings()) as lake:

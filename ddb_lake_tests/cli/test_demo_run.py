@@ -87,6 +87,11 @@ def test_table_continues_from_what_the_lake_has(seen: Seen) -> None:
 def test_living_on_needs_a_demo(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no demo's lake"), living(DemoHome(tmp_path)):
         pass
+    (tmp_path / "lake").mkdir()
+    (tmp_path / "ddb_lake.yaml").write_text("precious")
+    with pytest.raises(UsageError, match="has no demo's lake"), living(DemoHome(tmp_path)):
+        pass
+    assert (tmp_path / "ddb_lake.yaml").read_text() == "precious"
 
 
 @pytest.mark.exhaustive

@@ -45,7 +45,8 @@ def examine_settings(subject: TableSubject) -> Iterator[Finding]:
             yield fail(
                 str(error),
                 "correct `key`; for a table that was created again with another key, add the entry"
-                f" `{{name: OTHER, source: {{table: {subject.settings.source_name}}}}}` below `tables:`",
+                f" `{{name: OTHER, source: {{table: {subject.settings.source_name}}}}}` below `tables:`;"
+                " if the lake was loaded with a wrong key, use an empty warehouse, and load the table again",
             )
         for unused in find_unused_columns(lake, name):
             yield warn(str(unused), "correct the name in `columns`, or wait until an item has it")

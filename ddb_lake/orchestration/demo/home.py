@@ -53,10 +53,15 @@ class DemoHome:
         return self.folder / "ddb_lake.yaml"
 
     @property
+    def is_made(self) -> bool:
+        """Whether a demo made the folder."""
+        return (self.folder / _MARK).exists()
+
+    @property
     def first_day(self) -> date:
         """The day (UTC) of the demo's first change, with which the partitions begin; the default of the setting for an older demo."""
         mark = self.folder / _MARK
-        written = mark.read_text(encoding="utf-8").strip() if mark.exists() else ""
+        written = mark.read_text(encoding="utf-8").strip() if self.is_made else ""
         return date.fromisoformat(written) if written else PartitionsSettings().start
 
     def clear(self, first_day: date) -> None:
@@ -69,7 +74,7 @@ class DemoHome:
             UsageError: the folders or the configuration are not a demo's.
         """
         ours = [self.lake, self.dagster]
-        if any(path.exists() for path in [*ours, self.config]) and not (self.folder / _MARK).exists():
+        if any(path.exists() for path in [*ours, self.config]) and not self.is_made:
             raise UsageError(
                 f"{self.folder} has a lake, a dagster folder or a ddb_lake.yaml that no demo made",
                 hint="choose another folder",
