@@ -314,7 +314,11 @@ def plan_merge(session: Session, inputs: MergeInput) -> MergePlan:
     Raises:
         CheckFailed: a key has no winner, or several. This is a fault of the program.
     """
-    late = find_conflicting_keys(session, inputs)
+    return complete_plan(session, inputs, find_conflicting_keys(session, inputs))
+
+
+def complete_plan(session: Session, inputs: MergeInput, late: int) -> MergePlan:
+    """As `plan_merge`, in a session in which `find_conflicting_keys` has returned `late`."""
     ties = _redecide(session, inputs) if late else 0
     keeps = bool(late and inputs.rules.keep_expired)
     if keeps:

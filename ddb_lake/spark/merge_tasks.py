@@ -28,9 +28,9 @@ from ddb_lake.engine.merge_plan import (
     MergeInput,
     MergePlan,
     MergeRules,
+    complete_plan,
     deciding_records,
     find_conflicting_keys,
-    plan_merge,
 )
 from ddb_lake.engine.misfits import unheld_values
 from ddb_lake.engine.projection import Projection
@@ -272,9 +272,10 @@ def decide_bucket(task: DecideBucket) -> DecidedBucket:
             base_images=partial(images_of, session, "part_base"),
             exported_keys=lambda _from_us: ["part_exported_keys"],
         )
-        if not task.has_changelog and find_conflicting_keys(session, inputs):
+        conflicting = find_conflicting_keys(session, inputs)
+        if conflicting and not task.has_changelog:
             return DecidedBucket(task.bucket, write_rows(session, CONFLICTING_KEY_HASHES, task.scratch))
-        plan = plan_merge(session, inputs)
+        plan = complete_plan(session, inputs, conflicting)
         expired_us = plan.first_expired_us
         if task.columns is None:
             seen = _seen_items(session, plan, task.settings)

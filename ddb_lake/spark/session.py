@@ -18,7 +18,10 @@ _DEFAULTS = {
     "spark.ui.enabled": "false",
     "spark.task.maxFailures": "4",
     "spark.python.daemon.module": "ddb_lake.spark.daemon",
+    "spark.driver.defaultJavaOptions": "-XX:TieredStopAtLevel=1",
 }
+"""Properties that `settings` can replace. No row passes through the driver's JVM, so it compiles its code once and does not
+optimize it; Java options in `spark.driver.extraJavaOptions` come after these."""
 _with_packages: WeakSet[Any] = WeakSet()
 """The Spark contexts whose executors were checked."""
 
