@@ -7,6 +7,7 @@ source's account calls and what the lake's own does; by whom is left out where r
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -46,6 +47,35 @@ The table that is restored into is made under none.
 """
 
 
+@dataclass(frozen=True)
+class Seen:
+    """The configuration of a lake whose stages ran, and the calls of each of them. It outlives the emulator."""
+
+    settings: LakeSettings
+    ran: dict[str, set[Call]]
+
+    def key_of(self, resource: str) -> str | None:
+        """The customer's key that a resource is under."""
+        export = self.settings.table(NAME).export
+        keys = {**KEYS, "arn:aws:s3:::exports/*": str(export.kms_key_id if export else None)}
+        return next((key for pattern, key in keys.items() if fnmatchcase(resource, pattern)), None)
+
+    def made(self, *stages: str, by: str | None = "anybody") -> set[Call]:
+        """The calls of these steps (of all steps if none is named), without the callers unless they are requested.
+
+        Only the caller assumes a role. DynamoDB writes exports in the name of who starts them.
+        """
+        found = {_in_its_name(call) for stage in stages or self.ran for call in self.ran[stage]}
+        if by == "anybody":
+            return {replace(call, by=None) for call in found if call.action != "sts:AssumeRole"}
+        return {call for call in found if call.by == by}
+
+
+def _in_its_name(call: Call) -> Call:
+    exported = call.resource.startswith("arn:aws:s3:::exports/") and call.action != "s3:GetObject"
+    return replace(call, by=ROLE) if exported else call
+
+
 @dataclass(slots=True)
 class Stand:
     """A source, its delivery and a lake on S3. `ran`: the calls of each stage that ran."""
@@ -68,29 +98,23 @@ class Stand:
         item = {"id": {"S": id}, **{name: {"N": value} for name, value in attributes.items()}}
         self.sandbox.client("dynamodb").put_item(TableName=NAME, Item=item)
 
-    def key_of(self, resource: str) -> str | None:
-        """The customer's key that a resource is under."""
-        export = self.lake.table(NAME).export
-        keys = {**KEYS, "arn:aws:s3:::exports/*": str(export.kms_key_id if export else None)}
-        return next((key for pattern, key in keys.items() if fnmatchcase(resource, pattern)), None)
-
     def wait(self, minutes: float = 20) -> None:
         self.sandbox.clock.advance(timedelta(minutes=minutes))
 
-    def made(self, *stages: str, by: str | None = "anybody") -> set[Call]:
-        """The calls of these steps (of all steps if none is named), without the callers unless they are requested.
 
-        Only the caller assumes a role. DynamoDB writes exports in the name of who starts them.
-        """
-        found = {_in_its_name(call) for stage in stages or self.ran for call in self.ran[stage]}
-        if by == "anybody":
-            return {replace(call, by=None) for call in found if call.action != "sts:AssumeRole"}
-        return {call for call in found if call.by == by}
+def keep_calls(folder: Path) -> None:
+    """Run every stage, and keep what `kept_calls` reads in a new folder."""
+    with stand() as on:
+        run_everything(on)
+        kept = pickle.dumps(Seen(on.lake.settings, on.ran))
+    folder.mkdir()
+    (folder / "seen").write_bytes(kept)
 
 
-def _in_its_name(call: Call) -> Call:
-    exported = call.resource.startswith("arn:aws:s3:::exports/") and call.action != "s3:GetObject"
-    return replace(call, by=ROLE) if exported else call
+def kept_calls(folder: Path) -> Seen:
+    """What `keep_calls` kept, in the same version of the code."""
+    seen: Seen = pickle.loads((folder / "seen").read_bytes())
+    return seen
 
 
 @contextmanager
