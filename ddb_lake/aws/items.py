@@ -17,6 +17,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
+from ddb_lake.aws.error_codes import error_code
 from ddb_lake.core.operations.count_text import count_text
 from ddb_lake.core.operations.rate_limit import RateLimit
 from ddb_lake.core.operations.retry_policy import DYNAMODB
@@ -208,7 +209,7 @@ class TableItems:
             return response
 
         try:
-            response = DYNAMODB.call(send, lambda error: _code(error) in _THROTTLED, self.sleep)
+            response = DYNAMODB.call(send, lambda error: error_code(error) in _THROTTLED, self.sleep)
         except (ClientError, BotoCoreError) as error:
             raise _translated(error, self.name, operation) from error
         units = _units(response) or least_units
@@ -261,13 +262,8 @@ def _served_us(response: dict[str, Any]) -> int:
     return int(time_served.timestamp() * 1_000_000)
 
 
-def _code(error: BaseException) -> str:
-    response = getattr(error, "response", None)
-    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
-
-
 def _translated(error: Exception, name: str, operation: str) -> Exception:
-    code = _code(error)
+    code = error_code(error)
     if code == "ResourceNotFoundException":
         return UsageError("DynamoDB has no such table in this Region", table=name)
     if code == "AccessDeniedException":

@@ -18,6 +18,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from ddb_lake.aws.error_codes import error_code
 from ddb_lake.aws.objects import ObjectStore, join, local_path, split_s3
 from ddb_lake.aws.s3_errors import is_missing
 from ddb_lake.errors import CommitConflict
@@ -94,15 +95,11 @@ class Landing:
         try:
             answer = self._objects.s3.put_object(Bucket=bucket, Key=key, Body=data, **condition)
         except ClientError as error:
-            if _code(error) in _CONFLICTS or (version is not None and is_missing(error)):
+            if error_code(error) in _CONFLICTS or (version is not None and is_missing(error)):
                 raise CommitConflict("another process replaced it first; read it again", uri=uri) from error
             raise
         etag: str = answer["ETag"]
         return etag
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def _version(data: bytes) -> str:

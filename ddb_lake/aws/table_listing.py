@@ -8,6 +8,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 
+from ddb_lake.aws.error_codes import error_code
 from ddb_lake.aws.source import source_client
 from ddb_lake.config import TableSettings
 from ddb_lake.config.inventory import InventoryTable
@@ -46,7 +47,7 @@ def list_tables(entry: TableSettings) -> tuple[ListedTable, ...]:
     except (ClientError, BotoCoreError) as error:
         raise UsageError(
             f"the DynamoDB tables of `match: {entry.match}` could not be listed: {' '.join(str(error).split())}",
-            hint=_ALLOW if _code(error) in _DENIED else "the list stays as it was; run `ddb-lake discover` again",
+            hint=_ALLOW if error_code(error) in _DENIED else "the list stays as it was; run `ddb-lake discover` again",
         ) from error
 
 
@@ -58,7 +59,7 @@ def _listed(dynamodb: Any, entry: TableSettings, name: str) -> Iterator[ListedTa
         backups = dynamodb.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
         tags = _tags(dynamodb, description["TableArn"]) if entry.match_tags else {}
     except ClientError as error:
-        if _code(error) in _NOT_FOUND and not _is_live(dynamodb, name):
+        if error_code(error) in _NOT_FOUND and not _is_live(dynamodb, name):
             return  # it was deleted since it was listed, or is not created yet
         raise
     roles = {one["KeyType"]: one["AttributeName"] for one in description["KeySchema"]}
@@ -87,13 +88,9 @@ def _is_live(dynamodb: Any, name: str) -> bool:
     try:
         return dynamodb.describe_table(TableName=name)["Table"].get("TableStatus") not in ("CREATING", "DELETING")
     except ClientError as error:
-        if _code(error) in _NOT_FOUND:
+        if error_code(error) in _NOT_FOUND:
             return False
         raise
-
-
-def _code(error: Exception) -> str:
-    return str(error.response.get("Error", {}).get("Code")) if isinstance(error, ClientError) else ""
 
 
 def _tags(dynamodb: Any, arn: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from ddb_lake.pipeline.verify.entities import EntitiesComparison, EntityComparis
 
 
 def entities_complete(subject: Subject) -> Outcome:
-    """Each living item is in the entity that its key states, in the same version, and in no other."""
+    """Each existing item is in the entity that its key states, in the same version, and in no other."""
     found = compare_entities(subject.lake, subject.table.name)
     return unknown("the lake has no table yet") if found is None else entities_outcome(subject.table.name, found)
 

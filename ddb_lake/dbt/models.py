@@ -224,7 +224,7 @@ class TableModels:
     def _entity_files(self, table: str, entity: str) -> dict[str, str]:
         """The staging model of these rows as those of an entity of `table`, in the folder of that table's models."""
         folder, of_table = f"models/staging/{SOURCE}/{glue_name(table)}", _without_jinja(table)
-        described = f"The living items of the entity `{entity}` of the DynamoDB table `{of_table}`, one row each, in typed columns."
+        described = f"The existing items of the entity `{entity}` of the DynamoDB table `{of_table}`, one row each, in typed columns."
         document = {
             "sources": [self._source([self._current_source(described, _asset(table, "current", entity))])],
             "models": [self._staging_model(described)],
@@ -277,7 +277,7 @@ class TableModels:
         for key in self.keys:
             _test(keys, key.name, "not_null")
         models = [
-            self._staging_model(f"The living items of the DynamoDB table `{shown}`, one row each, in typed columns."),
+            self._staging_model(f"The existing items of the DynamoDB table `{shown}`, one row each, in typed columns."),
             {
                 "name": self.names.changes,
                 "description": f"Every distinct change record of `{shown}` once, with the item after the change in columns.",
@@ -309,7 +309,7 @@ class TableModels:
             "columns": [_column(name, None, doc) for name, (_, doc) in CHANGES_COLUMNS.items()],
         }
         return self._source(
-            [self._current_source(f"The living items of `{shown}`.", _asset(self.table, "current")), changes]
+            [self._current_source(f"The existing items of `{shown}`.", _asset(self.table, "current")), changes]
         )
 
     def _current_source(self, description: str, meta: dict[str, Any]) -> dict[str, Any]:

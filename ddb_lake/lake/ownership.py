@@ -17,7 +17,7 @@ from pyiceberg.table import Table
 from ddb_lake.core.layout.locations import is_within, resolved, spelled
 from ddb_lake.core.layout.table_names import WAREHOUSE_FOLDERS
 from ddb_lake.errors import DdbLakeError
-from ddb_lake.lake.catalog import WORKING, LakeCatalog
+from ddb_lake.lake.catalog import TABLE_NAME, WORKING, LakeCatalog
 
 _FOLDERS = ("data", "metadata", "scratch", "sidecar")  # the last is of lakes of format 1
 _WRITTEN = re.compile(r".*\.(parquet|avro|metadata\.json)")
@@ -105,12 +105,25 @@ def is_below(path: str, location: str) -> bool:
 def _is_of_another(table: Table, uri: str) -> bool:
     """Whether a metadata file has the UUID of another table. A file that a crash cut short has no UUID.
 
-    What an interrupted rebuild leaves is this table's.
+    What an interrupted rebuild or an interrupted creation leaves is this table's.
     """
     document = _metadata(table, uri)
-    if not document or WORKING in document.get("properties", {}):
+    if not document or WORKING in document.get("properties", {}) or _is_abandoned_creation(table, document):
         return False
     return str(document.get("table-uuid")) != str(table.metadata.table_uuid)
+
+
+def _is_abandoned_creation(table: Table, document: dict[str, Any]) -> bool:
+    """Whether a process that created this table was killed after it wrote the first metadata file and before the catalog had it.
+
+    The next creation has another UUID. A table that is in use has snapshots, or a log of earlier metadata.
+    """
+    return (
+        not document.get("snapshots")
+        and not document.get("metadata-log")
+        and document.get("location") == table.location()
+        and document.get("properties", {}).get(TABLE_NAME) == table.properties.get(TABLE_NAME, "")
+    )
 
 
 def _metadata(table: Table, uri: str) -> dict[str, Any]:

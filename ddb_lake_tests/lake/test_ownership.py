@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from pyiceberg.serializers import FromInputFile, ToOutputFile
@@ -96,6 +97,23 @@ def test_orphan_is_removed_where_nothing_else_is(folder: Path) -> None:
     result = compacted(folder)
     assert (result.orphans_removed >= 1, result.orphans_left) == (True, ())
     assert not (folder / "ddb_lake/orders/data/lost.parquet").exists()
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_creation_that_was_killed_leaves_an_orphan_and_no_claim(folder: Path, is_ours: bool) -> None:
+    """The first metadata file is written before the catalog has the table, and the next creation has another UUID."""
+    with opened(folder) as lake:
+        orders = lake.current("orders")
+        assert orders is not None
+        update: dict[str, Any] = {"table_uuid": uuid4(), "snapshots": [], "metadata_log": [], "refs": {}}
+        update |= {"current_snapshot_id": None, "snapshot_log": [], "statistics": []}
+        if not is_ours:
+            update["properties"] = {}
+        stray = f"{orders.location()}/metadata/00000-{uuid4()}.metadata.json"
+        ToOutputFile.table_metadata(orders.metadata.model_copy(update=update), orders.io.new_output(stray))
+    result = compacted(folder)
+    assert Path(stray.removeprefix("file://")).exists() != is_ours
+    assert any("is the metadata of another table" in left for left in result.orphans_left) != is_ours
 
 
 LOCATIONS: dict[str, tuple[Callable[[Path], Path], str]] = {

@@ -53,7 +53,7 @@ def reference_current(
     key_names: Sequence[str],
     as_of_us: int | None = None,
 ) -> Items:
-    """Key text to living item, for now or as of `as_of_us` (inclusive), from one table's landed set.
+    """Key text to existing item, for now or as of `as_of_us` (inclusive), from one table's landed set.
 
     The order and the repetitions of `exports` and `records` mean nothing.
     """

@@ -342,7 +342,7 @@ def ensure_current(lake: Lake, settings: TableSettings) -> Table:
     """
     table = lake.catalog.table(settings.name)
     if table is None:
-        properties = {"comment": f"Latest image of each living item of {settings.source_name}"}
+        properties = {"comment": f"Latest image of each existing item of {settings.source_name}"}
         no_columns = current_schema(TableSchema(()), settings.ttl_deletes == "keep")
         table = lake.catalog.create(settings.name, no_columns, properties=properties)
     if table.current_snapshot() is not None:

@@ -1,4 +1,4 @@
-{#- The living items of a history are those of `other`, column by column. `columns` as in macros/tables. -#}
+{#- The existing items of a history are those of `other`, column by column. `columns` as in macros/tables. -#}
 {% test same_items(model, other, columns) %}
 {%- set names = [] %}
 {%- for column in columns %}{% do names.append(ddb_lake.comparable(column, adapter.quote(column.name))) %}{% endfor %}
