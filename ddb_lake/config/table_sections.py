@@ -275,7 +275,9 @@ class DailyStatesSettings(Settings):
 
     start: date = Field(description="The first day, `2026-01-01`; not before the first full export.")
     schedule: str | None = Field(
-        None, description="Cron expression (UTC) that makes the snapshot of the day before; default: only on request."
+        None,
+        description="Cron expression (UTC) that makes the snapshot of the day before; default: as soon as the day is complete, by"
+        " Dagster's automation.",
     )
 
 

@@ -98,7 +98,7 @@ def lake_definitions(
         schedules=[
             *export_schedules(lake, tables.values(), status("exports")),
             *content_schedules(lake, tables.values(), status("content")),
-            *day_schedules(lake, tables.values(), status("daily")),
+            *day_schedules(lake, tables.values(), open_lake, status("daily")),
             checks_schedule(lake, overview, hourly, status("checks")),
             sources_schedule(lake, observe, status("sources")),
             compaction_schedule(lake, compact, status("compaction")),

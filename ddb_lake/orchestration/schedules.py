@@ -6,19 +6,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, timedelta
+from datetime import UTC, date, timedelta
 from typing import Any
 
 import dagster as dg
 
 from ddb_lake.checks.registry import CONTENT
-from ddb_lake.orchestration.checks import check_spec
+from ddb_lake.config import DailyStatesSettings
+from ddb_lake.errors import UnreachableError
+from ddb_lake.orchestration.checks import OpenLake, check_spec
 from ddb_lake.orchestration.run_requests import LAKE_TAG
 from ddb_lake.orchestration.specs import TableAssets, python_name
+from ddb_lake.pipeline.read.daily_snapshots import kept_days
 
 CHECKS_CRON = "15 * * * *"
 SOURCES_CRON = "45 * * * *"
 COMPACTION_CRON = "30 2 * * *"
+LOST_DAYS_CRON = "50 1 * * *"
+"""When lost days are made again if `daily_states.schedule` is not set; Dagster's automation keeps the day before then."""
+
+LOST_DAYS_AT_ONCE = 31
+"""The most lost days that are requested at a time; the next tick requests further ones."""
 
 
 def export_schedules(
@@ -70,16 +78,17 @@ def content_schedules(
 
 
 def day_schedules(
-    lake: str, tables: Iterable[TableAssets], status: dg.DefaultScheduleStatus
+    lake: str, tables: Iterable[TableAssets], open_lake: OpenLake, status: dg.DefaultScheduleStatus
 ) -> Iterator[dg.ScheduleDefinition]:
-    """For each table with `daily_states.schedule`: keep the day before."""
+    """For each table with `daily_states`: make lost days again, and keep the day before if `daily_states.schedule` is set."""
     for one in tables:
-        days = one.table.daily_states
-        if days is not None and days.schedule is not None:
-            yield _day_schedule(lake, one, days.schedule, status)
+        if one.table.daily_states is not None:
+            yield _day_schedule(lake, one, one.table.daily_states, open_lake, status)
 
 
-def _day_schedule(lake: str, one: TableAssets, cron: str, status: dg.DefaultScheduleStatus) -> dg.ScheduleDefinition:
+def _day_schedule(
+    lake: str, one: TableAssets, days: DailyStatesSettings, open_lake: OpenLake, status: dg.DefaultScheduleStatus
+) -> dg.ScheduleDefinition:
     name = f"{lake}_daily_{python_name(one.table.name)}"
     job = dg.define_asset_job(
         name,
@@ -92,18 +101,35 @@ def _day_schedule(lake: str, one: TableAssets, cron: str, status: dg.DefaultSche
     @dg.schedule(
         name=name,
         job=job,
-        cron_schedule=cron,
+        cron_schedule=days.schedule or LOST_DAYS_CRON,
         execution_timezone="UTC",
         default_status=status,
     )
-    def yesterday(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def due_days(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         before = (context.scheduled_execution_time.astimezone(UTC) - timedelta(days=1)).date()
-        days = one.table.daily_states
-        if days is None or before < days.start:
-            return dg.SkipReason(f"{before} is before the first day to keep")
-        return dg.RunRequest(run_key=f"{name}/{before}", partition_key=f"{before:%Y-%m-%d}")
+        requests = []
+        if days.schedule is not None and before >= days.start:
+            requests.append(dg.RunRequest(run_key=f"{name}/{before}", partition_key=f"{before}"))
+        try:
+            lost = _lost_days(context.instance, one, open_lake)
+        except UnreachableError as error:  # the next tick looks again; the day before is requested now
+            context.log.warning(f"{one.table.name}: whether files of days are gone is not known: {error}")
+            lost = []
+        for day in [day for day in lost if days.start <= day < before][:LOST_DAYS_AT_ONCE]:
+            context.log.warning(f"{one.table.name}: the file of {day} is gone. It is made again.")
+            requests.append(dg.RunRequest(run_key=f"{name}/{day}/again/{before}", partition_key=f"{day}"))
+        return requests or dg.SkipReason("no day is due, and no file of a day is gone")
 
-    return yesterday
+    return due_days
+
+
+def _lost_days(instance: dg.DagsterInstance, one: TableAssets, open_lake: OpenLake) -> list[date]:
+    """The days that Dagster made and whose files are gone, the newest first."""
+    made = {date.fromisoformat(key) for key in instance.get_materialized_partitions(one.key("daily"))}
+    if not made:
+        return []
+    with open_lake(None) as opened:
+        return sorted(made - kept_days(opened, one.table.name), reverse=True)
 
 
 def checks_schedule(

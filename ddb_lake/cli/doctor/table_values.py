@@ -84,7 +84,8 @@ def examine_days(subject: TableSubject) -> Iterator[Finding]:
         shown = ", ".join(map(str, missing[:_DAYS])) + (", …" if len(missing) > _DAYS else "")
         yield warn(
             f"{count_text(len(missing), 'day')} since `daily_states.start` {'has' if len(missing) == 1 else 'have'} no file: {shown}",
-            f"materialize these partitions of `daily/{name}` in Dagster, or set a later `daily_states.start`",
+            f"start Dagster's schedule of `daily/{name}`, which makes days again, or materialize these partitions; or set a"
+            " later `daily_states.start`",
         )
     elif subject.settings.daily_states is not None:
         yield ok("each day from `daily_states.start` to the newest one has its file")

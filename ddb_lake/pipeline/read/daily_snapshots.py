@@ -55,10 +55,15 @@ def missing_days(lake: Lake, name: str) -> list[date]:
     settings = lake.table(name).daily_states
     if settings is None:
         return []
-    kept = {date.fromisoformat(file.removesuffix(".parquet")) for file in _files(lake, name)}
+    kept = kept_days(lake, name)
     last = max(kept, default=lake.now().date() - timedelta(days=2))
     days = (settings.start + timedelta(days=number) for number in range((last - settings.start).days + 1))
     return [day for day in days if day not in kept]
+
+
+def kept_days(lake: Lake, name: str) -> set[date]:
+    """The days of a table that have a file."""
+    return {date.fromisoformat(file.removesuffix(".parquet")) for file in _files(lake, name)}
 
 
 def _files(lake: Lake, name: str) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,18 @@ def at(number: int, hours: float, new: Item | None, old: Item | None = None) -> 
 
 @pytest.fixture
 def days(folder_lake: Make) -> FolderLake:
+    return with_two_days(folder_lake(orders=DAYS))
+
+
+@pytest.fixture
+def lasting_lake(tmp_path: Path) -> Iterator[Make]:
+    """As `folder_lake`, on an instance that a schedule can open."""
+    with dg.instance_for_test() as instance:
+        yield lambda **options: FolderLake(tmp_path, instance, **options)
+
+
+def with_two_days(lake: FolderLake) -> FolderLake:
     """An export of two orders at 11:14 of the first day, and changes on this day and the next."""
-    lake = folder_lake(orders=DAYS)
     lake.export(order("ann", 1, total={"N": "0.5"}), order("bob", 1, total={"N": "2"}))
     first, bob = order("ann", 1, total={"N": "1.5"}, note={"S": "x"}), order("bob", 1, total={"N": "2"})
     lake.land("2024/05/14/13/a", at(1, 2, first, order("ann", 1, total={"N": "0.5"})))
@@ -201,20 +211,49 @@ def test_attribute_has_one_column_in_all_days_when_another_wants_its_name(days: 
     }
 
 
-def test_schedule_asks_for_the_day_before_and_for_none_before_the_first(days: FolderLake) -> None:
-    (schedule,) = (s for s in days.defs.schedules or () if s.name == f"{days.name}_daily_orders")
-    assert isinstance(schedule, dg.ScheduleDefinition) and schedule.cron_schedule == "30 1 * * *"
+def asked(lake: FolderLake, now: datetime) -> list[str | None]:
+    """The days that the schedule requests at a time."""
+    schedule = day_schedule(lake)
+    context = dg.build_schedule_context(
+        lake.instance, scheduled_execution_time=now, repository_def=lake.defs.get_repository_def()
+    )
+    return [request.partition_key for request in schedule.evaluate_tick(context).run_requests or ()]
 
-    def asked(now: datetime) -> list[str | None]:
-        context = dg.build_schedule_context(
-            days.instance, scheduled_execution_time=now, repository_def=days.defs.get_repository_def()
-        )
-        return [request.partition_key for request in schedule.evaluate_tick(context).run_requests or ()]
 
-    assert asked(datetime(2024, 5, 16, 1, 30, tzinfo=UTC)) == ["2024-05-15"]
-    assert asked(datetime(2024, 5, 10, 1, 30, tzinfo=UTC)) == []
+def day_schedule(lake: FolderLake) -> dg.ScheduleDefinition:
+    (schedule,) = (s for s in lake.defs.schedules or () if s.name == f"{lake.name}_daily_orders")
+    assert isinstance(schedule, dg.ScheduleDefinition)
+    return schedule
+
+
+def test_schedule_asks_for_the_day_before_and_for_none_before_the_first(lasting_lake: Make) -> None:
+    days = with_two_days(lasting_lake(orders=DAYS))
+    schedule = day_schedule(days)
+    assert schedule.cron_schedule == "30 1 * * *"
+    assert asked(days, datetime(2024, 5, 16, 1, 30, tzinfo=UTC)) == ["2024-05-15"]
+    assert asked(days, datetime(2024, 5, 10, 1, 30, tzinfo=UTC)) == []
     job = days.defs.resolve_job_def(schedule.job_name)
     assert job.execute_in_process(instance=days.instance, partition_key="2024-05-15").success
+
+
+@pytest.mark.parametrize(
+    ("setting", "lost"), [(DAYS["daily_states"], [SECOND, FIRST]), ({"start": "2024-05-10"}, [FIRST])]
+)
+def test_file_that_is_gone_is_made_again(lasting_lake: Make, setting: dict[str, str], lost: list[date]) -> None:
+    lake = with_two_days(lasting_lake(orders={"daily_states": setting}))
+    for day in (FIRST, SECOND):
+        assert keep(lake, day).success
+    before, now = shown(lake), datetime(2024, 5, 17, 1, 50, tzinfo=UTC)
+    yesterday = ["2024-05-16"] if "schedule" in setting else []
+    assert asked(lake, now) == yesterday
+    for day in lost:
+        (lake.folder / f"lake/daily/orders/{day}.parquet").unlink()
+    requested = asked(lake, now)
+    assert requested == [*yesterday, *map(str, lost)]
+    job = lake.defs.resolve_job_def(day_schedule(lake).job_name)
+    for day in lost:
+        assert job.execute_in_process(instance=lake.instance, partition_key=str(day)).success
+    assert (shown(lake), asked(lake, now)) == (before, yesterday)
 
 
 def test_table_without_the_setting_has_no_such_asset(folder_lake: Make) -> None:
