@@ -9,12 +9,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog, load_catalog
-from pyiceberg.table import Table
+from pyiceberg.table import StaticTable, Table
 
 from ddb_lake_tests.support import readers_matrix
+from ddb_lake_tests.support.catalogs import catalog_settings
 from ddb_lake_tests.support.iceberg_spark import IcebergSpark
 from ddb_lake_tests.support.readers_matrix import KINDS, compare, locked_versions, page, readers
 from ddb_lake_tests.support.table_readers import OTHERS, QUICK, Reader, read_figures, read_rows
+
+__all__ = ["catalog_settings"]
 
 BY_NAME = {reader.name: reader for reader in (*QUICK, *OTHERS)}
 
@@ -33,6 +36,17 @@ def test_all_readers_agree_after_each_kind_of_commit(tmp_path: Path, iceberg_spa
     assert found == []
     write = f"`python -m {readers_matrix.__name__} --write` rewrites it"
     assert readers_matrix.PAGE.read_text(encoding="utf-8") == page(chosen, found), write
+
+
+@pytest.mark.exhaustive
+@pytest.mark.needs("java")
+@pytest.mark.parametrize("catalog_settings", ["java rest"], indirect=True)
+def test_readers_agree_on_tables_whose_metadata_a_rest_server_writes(
+    catalog_settings: dict[str, Any], tmp_path: Path, iceberg_spark: IcebergSpark
+) -> None:
+    """Iceberg's Java library makes each commit and writes its metadata file. DataFusion opens such tables by that file alone."""
+    chosen = [reader for reader in readers(iceberg_spark) if reader.name != "DataFusion"]
+    assert list(compare(tmp_path, chosen, catalog=catalog_settings["catalog"])) == []
 
 
 def test_the_page_has_all_readers_kinds_and_locked_versions() -> None:
@@ -66,10 +80,15 @@ def test_a_reader_that_differs_is_found(tmp_path: Path) -> None:
 def written_by_pyiceberg(root: str, folder: Path, columns: Mapping[str, pa.Array]) -> Table:
     """A table at `root` that no code of ours wrote."""
     folder.mkdir(exist_ok=True)
-    catalog: Catalog = load_catalog("own", type="sql", uri=f"sqlite:///{folder}/catalog.db", warehouse=root)
+    catalog = load_catalog("own", type="sql", uri=f"sqlite:///{folder}/catalog.db", warehouse=root)
+    return written_to(catalog, root, columns)
+
+
+def written_to(catalog: Catalog, root: str, columns: Mapping[str, pa.Array]) -> Table:
+    """A table of a catalog, at `root`."""
     catalog.create_namespace("ns")
     rows = pa.table(dict(columns))
-    table = catalog.create_table("ns.t", rows.schema)
+    table = catalog.create_table("ns.t", rows.schema, location=f"{root}/ns/t")
     table.append(rows)
     return table
 
@@ -95,3 +114,16 @@ def test_datafusion_needs_a_location_with_a_scheme(tmp_path: Path, scheme: str) 
     else:
         with pytest.raises(RuntimeError, match="relative URL without a base"):
             datafusion.rows(table)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.needs("java")
+def test_datafusion_opens_a_table_of_a_rest_catalog_by_its_metadata_file(tmp_path: Path, iceberg_rest: str) -> None:
+    """pyiceberg passes an object among the properties of such a table, and pyiceberg-core takes texts only."""
+    catalog = load_catalog("own", type="rest", uri=iceberg_rest)
+    table = written_to(catalog, f"file://{tmp_path}/lake", {"id": pa.array([1, 2])})
+    datafusion = BY_NAME["DataFusion"]
+    with pytest.raises(ImportError, match="Incompatible libraries"):
+        datafusion.rows(table)
+    opened = StaticTable.from_metadata(f"file://{table.metadata_location.removeprefix('file://')}")
+    assert sorted(datafusion.rows(opened)) == [(1,), (2,)]
