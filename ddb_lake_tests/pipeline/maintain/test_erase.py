@@ -579,3 +579,23 @@ def entity_rows(opened: Lake, name: str) -> dict[str, list[str]]:
                     repr(sorted(pair for pair in row.items() if pair[1] is not None)) for row in named
                 )
     return found
+
+
+@pytest.mark.parametrize(
+    ("key", "reported"),
+    [
+        ({"PK": {"S": "USER#ann"}, "SK": {"S": "name"}}, False),  # `name` is in all metadata
+        ({"PK": {"S": "window"}}, True),  # the name of an attribute
+        ({"PK": {"N": "1796"}}, False),  # a part of times
+    ],
+)
+def test_words_that_metadata_has_anyway_do_not_make_an_erasure_fail(tmp_path: Path, key: Item, reported: bool) -> None:
+    """Guards against an erasure that can never be complete, because metadata has a word that equals a text of the key."""
+    record = change(T0_US, {"id": {"S": "x"}})
+    record["dynamodb"] |= {"Keys": key, "NewImage": {**key, "window": {"S": "x"}}}
+    land(tmp_path / "landing/2026/03/01/09/one", record)
+    with lake(tmp_path / "lake", NAME, list(key), changes={"uri": str(tmp_path / "landing")}) as opened:
+        assert apply_objects(opened, NAME, [str(tmp_path / "landing")]).new == 1
+        result = erase_keys(opened, NAME, EraseRequest([key], others_landing=True))
+        assert unfinished(opened, NAME) == [] and list(dump_items(opened, NAME)) == []
+    assert [what.partition(":")[0] for what in result.not_reached] == ["metadata of tables"] * reported
