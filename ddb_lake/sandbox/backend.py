@@ -127,8 +127,11 @@ def delete_item(table: Any, key: Item) -> None:
 
 
 def _moto_key(table: Any, key: Item) -> tuple[Any, Any]:
-    ranged = DynamoType(key[table.range_key_attr]) if table.range_key_attr else None
-    return DynamoType(key[table.hash_key_attr]), ranged
+    stored = with_bytes(
+        {name: key[name] for name in table.table_key_attrs}
+    )  # moto has bytes, and finds no text in their place
+    ranged = DynamoType(stored[table.range_key_attr]) if table.range_key_attr else None
+    return DynamoType(stored[table.hash_key_attr]), ranged
 
 
 def _read(stored: Any) -> Item | None:

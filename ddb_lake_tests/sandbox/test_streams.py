@@ -118,3 +118,33 @@ def test_stream_after_a_failed_transaction_has_nothing_of_it(sandbox: Sandbox) -
             continue
     put(sandbox, "c")
     assert [record["dynamodb"]["Keys"]["pk"]["S"] for record in read_stream(sandbox)] == ["a", "c"]
+
+
+def test_stream_of_a_table_with_a_binary_key_has_each_change(sandbox: Sandbox) -> None:
+    """Guards against a look-up by the base64 text of a key, because moto has its bytes."""
+    client = sandbox.client("dynamodb")
+    names = [("hash", "HASH"), ("range", "RANGE")]
+    client.create_table(
+        TableName="things",
+        KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in names],
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "B"} for name, _ in names],
+        BillingMode="PAY_PER_REQUEST",
+        StreamSpecification=BOTH,
+    )
+    client.update_time_to_live(TableName="things", TimeToLiveSpecification={"Enabled": True, "AttributeName": "ttl"})
+    keys = [{"hash": {"B": b"\x00\xff"}, "range": {"B": last}} for last in (b"abcd", b"\x00")]
+    for item in keys:
+        client.put_item(TableName="things", Item=item)
+    client.update_item(
+        TableName="things",
+        Key=keys[0],
+        UpdateExpression="SET #t = :t",
+        ExpressionAttributeNames={"#t": "ttl"},
+        ExpressionAttributeValues={":t": {"N": str(int(sandbox.clock.now().timestamp()))}},
+    )
+    client.delete_item(TableName="things", Key=keys[1])
+    sandbox.advance(timedelta(minutes=1))
+    records = read_stream(sandbox)
+    assert [record["eventName"] for record in records] == ["INSERT", "INSERT", "MODIFY", "REMOVE", "REMOVE"]
+    assert [record["dynamodb"]["Keys"] for record in records] == [keys[n] for n in (0, 1, 0, 1, 0)]
+    assert "userIdentity" in records[-1]
